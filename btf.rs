@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registration of the kfuncs.
+//!
+//! C header: [`include/linux/btf.h`](srctree/include/linux/btf.h)
+
+use crate::bindings;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+/// Registers the kfuncs of `helpers.c` for BPF programs of every type.
+///
+/// There is no way to unregister them: the kernel forgets them when the module goes. May sleep.
+///
+/// With `CONFIG_MODULE_ALLOW_BTF_MISMATCH`, the kernel loads a module whose BTF does not fit its own
+/// and leaves the BTF out. It then registers nothing, and reports success: only its log says so.
+///
+/// # Errors
+///
+/// - `ENOEXEC` when the module was built without BTF, by which BPF programs find kfuncs.
+/// - `EINVAL` when the kernel image or another module has kfuncs of the same names.
+/// - `ENOMEM`.
+///
+/// C source: `register_btf_kfunc_id_set()` in `kernel/bpf/btf.c`.
+pub(crate) fn register_kfuncs(module: &'static ThisModule) -> Result {
+    // The C function warns of missing BTF, but does not call it an error.
+    if !has_btf(module) {
+        pr_err!("no kfuncs: the module has no BTF; build it with the kernel's vmlinux present\n");
+        return Err(ENOEXEC);
+    }
+    // SAFETY: An FFI call with no requirements.
+    let ret = unsafe { bindings::bpf_memcontrol_register_kfuncs() };
+    to_result(ret).inspect_err(|e| {
+        if *e == EINVAL {
+            pr_err!("no kfuncs: their names are taken; the kernel needs CONFIG_BPF_MEMCONTROL=n\n");
+        } else {
+            pr_err!("no kfuncs: registration failed: {}\n", e.to_errno());
+        }
+    })
+}
+
+/// Returns whether a module was built with BTF; what is built into the kernel image shares the
+/// image's.
+#[cfg(CONFIG_DEBUG_INFO_BTF_MODULES)]
+fn has_btf(module: &'static ThisModule) -> bool {
+    let module = module.as_ptr();
+    if module.is_null() {
+        return true;
+    }
+    // SAFETY: The module is being initialised, so it is there; the field was set before.
+    unsafe { (*module).btf_data_size != 0 }
+}
+
+/// Without BTF of modules there are no kfuncs of modules.
+#[cfg(not(CONFIG_DEBUG_INFO_BTF_MODULES))]
+fn has_btf(_module: &'static ThisModule) -> bool {
+    !cfg!(MODULE)
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory cgroups.
+//!
+//! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
+
+use crate::{
+    bindings,
+    css::{
+        Css,
+        Subsys, //
+    },
+    stat::{
+        MemoryEvent,
+        StatItem,
+        VmEvent, //
+    },
+};
+use core::ptr::NonNull;
+use kernel::{
+    container_of,
+    ffi::c_ulong,
+    page::PAGE_SIZE,
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu, //
+    },
+    types::Opaque, //
+};
+
+/// Wraps the kernel's `struct mem_cgroup`.
+///
+/// A memory cgroup lives as long as its css has references, which may be long after its cgroup was
+/// removed: its statistics stay readable.
+///
+/// # Invariants
+///
+/// Instances of this type are always ref-counted: a call to `css_get()` on the embedded css keeps
+/// the memory cgroup alive at least until the matching call to `css_put()`. The root's references
+/// are not counted; it is never freed.
+#[repr(transparent)]
+pub struct MemCgroup(Opaque<bindings::mem_cgroup>);
+
+// SAFETY: A reference may be put on any thread: `css_put()` leaves what sleeps to a workqueue.
+unsafe impl Send for MemCgroup {}
+
+// SAFETY: The methods of this type read counters that C code updates atomically, or call C
+// functions that synchronise by themselves.
+unsafe impl Sync for MemCgroup {}
+
+// SAFETY: By the type invariant.
+unsafe impl AlwaysRefCounted for MemCgroup {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: The existence of a shared reference means that the refcount is nonzero.
+        unsafe { bindings::bpf_memcontrol_css_get(self.css()) };
+    }
+
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns a reference, so the object is valid here.
+        let css = unsafe { obj.as_ref() }.css();
+        // SAFETY: The caller gives that reference up.
+        unsafe { bindings::bpf_memcontrol_css_put(css) };
+    }
+}
+
+impl MemCgroup {
+    /// Borrows a memory cgroup from a raw pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a memory cgroup to which somebody holds a reference for the duration of
+    /// `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::mem_cgroup) -> &'a Self {
+        // CAST: `MemCgroup` is a transparent wrapper of `mem_cgroup`.
+        let memcg = ptr.cast::<Self>();
+        // SAFETY: The caller guarantees that the memory cgroup stays alive for `'a`.
+        unsafe { &*memcg }
+    }
+
+    /// Takes over a reference from a raw pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a memory cgroup, and the caller must own a reference to it, which passes
+    /// to the returned value.
+    #[inline]
+    pub unsafe fn from_raw_owned(ptr: *mut bindings::mem_cgroup) -> ARef<Self> {
+        // CAST: `MemCgroup` is a transparent wrapper of `mem_cgroup`.
+        let memcg = ptr.cast::<Self>();
+        // SAFETY: The caller guarantees that there is a memory cgroup.
+        let memcg = unsafe { NonNull::new_unchecked(memcg) };
+        // SAFETY: The caller owns the reference and gives it up.
+        unsafe { ARef::from_raw(memcg) }
+    }
+
+    /// Gives a reference away as a raw pointer, for C code to own; null stands for `None`.
+    #[inline]
+    pub fn into_raw(memcg: Option<ARef<Self>>) -> *mut bindings::mem_cgroup {
+        // CAST: `MemCgroup` is a transparent wrapper of `mem_cgroup`.
+        memcg.map_or(core::ptr::null_mut(), |memcg| {
+            ARef::into_raw(memcg).as_ptr().cast()
+        })
+    }
+
+    /// Takes a reference to the memory cgroup behind a css of any controller, or behind the `self`
+    /// css of a cgroup: its own memory cgroup for a css of the memory controller, the effective one
+    /// of its cgroup for any other.
+    ///
+    /// Returns `None` when the memory controller is disabled or is not on the css's hierarchy, and
+    /// when the last reference to the memory cgroup is gone. May be called from any context.
+    ///
+    /// C source: `bpf_get_mem_cgroup()` in `mm/bpf_memcontrol.c`, but for the effective css.
+    #[inline]
+    pub fn tryget(css: &Css) -> Option<ARef<Self>> {
+        if Self::disabled() {
+            return None;
+        }
+        if css.is_of(Subsys::memory()) {
+            return Self::tryget_own(css);
+        }
+        // Held until the attempt is made: nothing else keeps the effective css in memory.
+        let guard = rcu::read_lock();
+        Self::tryget_own(css.cgroup(&guard).e_css(Subsys::memory(), &guard)?)
+    }
+
+    /// Takes a reference to the memory cgroup that the css is embedded in; `None` also for a css
+    /// that is not the memory controller's.
+    #[inline]
+    fn tryget_own(css: &Css) -> Option<ARef<Self>> {
+        if !css.is_of(Subsys::memory()) {
+            return None;
+        }
+        let css = css.as_raw();
+        // SAFETY: By the invariant of `Css`, the css is in memory, which is what an attempt needs.
+        if !unsafe { bindings::bpf_memcontrol_css_tryget(css) } {
+            return None;
+        }
+        // SAFETY: Every css of the memory controller is the `css` member of a `mem_cgroup`.
+        let memcg = unsafe { container_of!(css, bindings::mem_cgroup, css) };
+        // SAFETY: The reference to the css taken above is a reference to its memory cgroup.
+        Some(unsafe { Self::from_raw_owned(memcg) })
+    }
+
+    /// Takes a reference to the root memory cgroup; `None` when the memory controller is disabled.
+    #[inline]
+    pub fn root() -> Option<ARef<Self>> {
+        if Self::disabled() {
+            return None;
+        }
+        // SAFETY: The pointer is set once, when the controller is initialised on boot, which is
+        // before any module is.
+        let root = unsafe { bindings::root_mem_cgroup };
+        // SAFETY: The controller is not disabled, so it has a root, which is never freed.
+        let root = unsafe { Self::from_raw(root) };
+        Some(root.into())
+    }
+
+    /// Returns whether the memory controller was disabled on boot (`cgroup_disable=memory`).
+    ///
+    /// C source: `mem_cgroup_disabled()`.
+    #[inline]
+    pub fn disabled() -> bool {
+        // SAFETY: An FFI call with no requirements.
+        unsafe { bindings::bpf_memcontrol_mem_cgroup_disabled() }
+    }
+
+    /// Returns what is charged to the memory cgroup and its descendants, in bytes.
+    ///
+    /// C source: `page_counter_read()`, which counts pages.
+    #[inline]
+    pub fn usage(&self) -> c_ulong {
+        // SAFETY: `self.0` is valid by the type invariant; nothing is read here.
+        let counter = unsafe { &raw mut (*self.0.get()).memory };
+        // SAFETY: The counter is a member of a memory cgroup that is alive, and is read atomically.
+        let pages = unsafe { bindings::bpf_memcontrol_page_counter_read(counter) };
+        pages.wrapping_mul(PAGE_SIZE)
+    }
+
+    /// Returns a counter of `memory.stat`, in the unit it has there, as of the last flush.
+    ///
+    /// C source: `memcg_page_state_output()`.
+    #[inline]
+    pub fn page_state(&self, item: StatItem) -> c_ulong {
+        // SAFETY: `self.0` is valid by the type invariant, the index by that of `StatItem`.
+        unsafe { bindings::memcg_page_state_output(self.0.get(), item.as_raw()) }
+    }
+
+    /// Returns how often a VM event happened, as of the last flush.
+    ///
+    /// C source: `memcg_events()`.
+    #[inline]
+    pub fn vm_events(&self, event: VmEvent) -> c_ulong {
+        // CAST: The events that memory cgroups count fit into both types of the same width.
+        let event = event.as_raw() as kernel::ffi::c_int;
+        // SAFETY: `self.0` is valid by the type invariant, the index by that of `VmEvent`.
+        unsafe { bindings::memcg_events(self.0.get(), event) }
+    }
+
+    /// Returns a counter of `memory.events` or `memory.swap.events`.
+    ///
+    /// C source: `atomic_long_read(&memcg->memory_events[event])`.
+    #[inline]
+    pub fn memory_events(&self, event: MemoryEvent) -> c_ulong {
+        // SAFETY: `self.0` is valid by the type invariant; nothing is read here.
+        let events = unsafe { &raw mut (*self.0.get()).memory_events };
+        // SAFETY: By the invariant of `MemoryEvent`, the index is inside of the array.
+        let counter = unsafe { events.cast::<isize>().add(event.as_raw() as usize) };
+        // SAFETY: The counter is an `atomic_long_t`, which wraps a `long`, in a memory cgroup that
+        // is alive for as long as `self` is borrowed; C code accesses it atomically only.
+        let counter = unsafe { Atomic::from_ptr(counter) };
+        // CAST: A count of events, never negative.
+        counter.load(Relaxed) as c_ulong
+    }
+
+    /// Propagates the pending statistics of the memory cgroup and its descendants.
+    ///
+    /// May sleep.
+    ///
+    /// C source: `mem_cgroup_flush_stats()`.
+    #[inline]
+    pub fn flush_stats(&self) {
+        // SAFETY: `self.0` is valid by the type invariant.
+        unsafe { bindings::mem_cgroup_flush_stats(self.0.get()) };
+    }
+
+    /// Returns the embedded css.
+    #[inline]
+    fn css(&self) -> *mut bindings::cgroup_subsys_state {
+        // SAFETY: `self.0` is valid by the type invariant; nothing is read here.
+        unsafe { &raw mut (*self.0.get()).css }
+    }
+}

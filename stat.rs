@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Indexes of memory cgroup statistics.
+//!
+//! The kernel's readers warn, or read out of bounds, when they are handed an index that memory
+//! cgroups do not count. A value of one of these types is an index that has been checked.
+//!
+//! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
+
+use crate::bindings;
+use kernel::ffi::{
+    c_int,
+    c_uint, //
+};
+
+/// A counter of `memory.stat`: an `enum node_stat_item` or an `enum memcg_stat_item`.
+///
+/// # Invariants
+///
+/// `memcg_stat_item_valid()` holds for the index.
+#[derive(Clone, Copy)]
+pub struct StatItem(c_int);
+
+impl StatItem {
+    /// Checks an index; `None` when memory cgroups do not count it.
+    #[inline]
+    pub fn new(idx: c_int) -> Option<Self> {
+        // SAFETY: An FFI call with no requirements; it takes any value.
+        let valid = unsafe { bindings::memcg_stat_item_valid(idx) };
+        // INVARIANT: Checked just now, and the table behind the check never changes.
+        valid.then_some(Self(idx))
+    }
+
+    /// Returns the index.
+    #[inline]
+    pub fn as_raw(self) -> c_int {
+        self.0
+    }
+}
+
+/// A VM event, an `enum vm_event_item`, that memory cgroups count.
+///
+/// # Invariants
+///
+/// `memcg_vm_event_item_valid()` holds for the index.
+#[derive(Clone, Copy)]
+pub struct VmEvent(c_uint);
+
+impl VmEvent {
+    /// Checks an index; `None` when memory cgroups do not count it.
+    #[inline]
+    pub fn new(event: c_uint) -> Option<Self> {
+        // SAFETY: An FFI call with no requirements; it takes any value.
+        let valid = unsafe { bindings::memcg_vm_event_item_valid(event) };
+        // INVARIANT: Checked just now, and the table behind the check never changes.
+        valid.then_some(Self(event))
+    }
+
+    /// Returns the index.
+    #[inline]
+    pub fn as_raw(self) -> c_uint {
+        self.0
+    }
+}
+
+/// An event of `memory.events` or `memory.swap.events`, an `enum memcg_memory_event`.
+///
+/// # Invariants
+///
+/// The index is less than `MEMCG_NR_MEMORY_EVENTS`.
+#[derive(Clone, Copy)]
+pub struct MemoryEvent(c_uint);
+
+impl MemoryEvent {
+    /// Checks an index; `None` when it is not one of the enum's.
+    #[inline]
+    pub fn new(event: c_uint) -> Option<Self> {
+        // INVARIANT: Checked here.
+        (event < bindings::memcg_memory_event_MEMCG_NR_MEMORY_EVENTS).then_some(Self(event))
+    }
+
+    /// Returns the index.
+    #[inline]
+    pub fn as_raw(self) -> c_uint {
+        self.0
+    }
+}
