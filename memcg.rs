@@ -240,3 +240,34 @@ impl MemCgroup {
         unsafe { &raw mut (*self.0.get()).css }
     }
 }
+
+#[kernel::macros::kunit_tests(rust_bpf_memcontrol_memcg)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_there_unless_disabled() {
+        assert_eq!(MemCgroup::root().is_none(), MemCgroup::disabled());
+    }
+
+    #[test]
+    fn root_css_gives_the_root() {
+        if let Some(root) = MemCgroup::root() {
+            // SAFETY: The root's css is part of the root, which is never freed.
+            let css = unsafe { Css::from_raw(root.css()) };
+            let memcg = MemCgroup::tryget(css);
+            assert!(memcg.is_some_and(|memcg| core::ptr::eq(&*memcg, &*root)));
+        }
+    }
+
+    #[test]
+    fn effective_css_of_the_root_cgroup_is_the_roots() {
+        if let Some(root) = MemCgroup::root() {
+            // SAFETY: The root's css is part of the root, which is never freed.
+            let css = unsafe { Css::from_raw(root.css()) };
+            let guard = rcu::read_lock();
+            let e_css = css.cgroup(&guard).e_css(Subsys::memory(), &guard);
+            assert!(e_css.is_some_and(|e_css| core::ptr::eq(e_css, css)));
+        }
+    }
+}

@@ -85,3 +85,41 @@ impl MemoryEvent {
         self.0
     }
 }
+
+#[kernel::macros::kunit_tests(rust_bpf_memcontrol_stat)]
+mod tests {
+    use super::*;
+    use kernel::bindings as c;
+
+    #[test]
+    fn stat_item_bounds() {
+        assert!(StatItem::new(c::node_stat_item_NR_ANON_MAPPED as c_int).is_some());
+        assert!(StatItem::new(c::memcg_stat_item_MEMCG_KMEM as c_int).is_some());
+        assert!(StatItem::new(c::memcg_stat_item_MEMCG_NR_STAT as c_int).is_none());
+        assert!(StatItem::new(-1).is_none());
+        assert!(StatItem::new(c_int::MIN).is_none());
+        assert!(StatItem::new(c_int::MAX).is_none());
+    }
+
+    #[test]
+    fn stat_item_that_memcgs_do_not_count() {
+        // Inside of the enum, but a figure of nodes only.
+        assert!(StatItem::new(c::node_stat_item_NR_DIRTIED as c_int).is_none());
+    }
+
+    #[test]
+    fn vm_event_bounds() {
+        assert!(VmEvent::new(c::vm_event_item_PGFAULT).is_some());
+        assert!(VmEvent::new(c::vm_event_item_NR_VM_EVENT_ITEMS).is_none());
+        assert!(VmEvent::new(c_uint::MAX).is_none());
+    }
+
+    #[test]
+    fn memory_event_bounds() {
+        assert!(MemoryEvent::new(0).is_some());
+        let end = bindings::memcg_memory_event_MEMCG_NR_MEMORY_EVENTS;
+        assert!(MemoryEvent::new(end - 1).is_some());
+        assert!(MemoryEvent::new(end).is_none());
+        assert!(MemoryEvent::new(c_uint::MAX).is_none());
+    }
+}
