@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tree as people read it.
+
+use std::io;
+use std::io::Write;
+
+use super::Row;
+
+const HEADER: [&str; 7] = [
+    "CGROUP", "MEMCG", "USAGE", "ANON", "FILE", "SHMEM", "FAULTS",
+];
+
+const FOOTNOTE: &str = "\
+^ inherited: this cgroup does not have the memory controller. Its tasks are charged to the
+  memcg whose id is shown, an ancestor's; that ancestor's row counts them.";
+
+/// Prints the rows, parents before children, as an aligned table.
+pub fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+    let table: Vec<[String; 7]> = std::iter::once(HEADER.map(String::from))
+        .chain(rows.iter().zip(branches(rows)).map(cells))
+        .collect();
+    let mut widths = [0; 7];
+    for line in &table {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for [name, figures @ ..] in &table {
+        write!(out, "{name:<width$}", width = widths[0])?;
+        for (cell, width) in figures.iter().zip(&widths[1..]) {
+            write!(out, "  {cell:>width$}")?;
+        }
+        writeln!(out)?;
+    }
+    if rows.iter().any(|row| row.inherited) {
+        writeln!(out, "\n{FOOTNOTE}")?;
+    }
+    Ok(())
+}
+
+fn cells((row, branch): (&Row, String)) -> [String; 7] {
+    let figure =
+        |figure: Option<u64>, show: fn(u64) -> String| figure.map_or_else(|| "-".to_string(), show);
+    let mark = if row.inherited { "^" } else { "" };
+    let figures = &row.figures;
+    [
+        branch + &printable(&row.name),
+        row.memcg_id
+            .map_or_else(|| "-".to_string(), |id| format!("{mark}{id}")),
+        figure(figures.usage, size),
+        figure(figures.anon, size),
+        figure(figures.file, size),
+        figure(figures.shmem, size),
+        figure(figures.pgfault, |events| events.to_string()),
+    ]
+}
+
+/// The lines left of each name. Whether a line goes on below a row depends on
+/// the rows that follow, so this runs backwards.
+fn branches(rows: &[Row]) -> Vec<String> {
+    // below[d]: the row looked at last has, or is followed by, a row of depth d
+    // with the same parent.
+    let mut below: Vec<bool> = Vec::new();
+    let mut branches: Vec<String> = rows
+        .iter()
+        .rev()
+        .map(|row| {
+            below.resize(row.depth + 1, false);
+            let branch = (1..=row.depth)
+                .map(|depth| match (depth == row.depth, below[depth]) {
+                    (true, true) => "├─ ",
+                    (true, false) => "└─ ",
+                    (false, true) => "│  ",
+                    (false, false) => "   ",
+                })
+                .collect();
+            below[row.depth] = true;
+            branch
+        })
+        .collect();
+    branches.reverse();
+    branches
+}
+
+/// Names may hold any byte but a slash and a newline; a terminal obeys some.
+fn printable(name: &str) -> String {
+    name.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_unicode());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// Bytes in the largest unit that leaves a figure of at least 1, to one decimal.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+    if bytes == 0 {
+        return "0".to_string();
+    }
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    let mut tenths = rounded_tenths(bytes, unit);
+    // What rounds to 1024 of a unit is 1 of the next.
+    while tenths >= 10240 && unit + 1 < UNITS.len() {
+        unit += 1;
+        tenths = rounded_tenths(bytes, unit);
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+fn rounded_tenths(bytes: u64, unit: usize) -> u128 {
+    let one = 1u128 << (10 * (unit + 1));
+    (u128::from(bytes) * 10 + one / 2) / one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Figures;
+    use super::*;
+
+    fn row(name: &str, depth: usize, id: u64, memcg_id: u64, usage: Option<u64>) -> Row {
+        Row {
+            path: String::new(),
+            name: name.to_string(),
+            depth,
+            id,
+            memcg_id: Some(memcg_id),
+            inherited: id != memcg_id,
+            figures: Figures {
+                usage,
+                anon: usage,
+                file: usage.map(|_| 0),
+                shmem: usage.map(|_| 512),
+                pgfault: usage.map(|_| 1234567),
+            },
+        }
+    }
+
+    fn text(rows: &[Row]) -> String {
+        let mut out = Vec::new();
+        print(&mut out, rows).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_tree_with_an_inherited_memcg() {
+        let rows = [
+            row("/", 0, 1, 1, Some(5 << 20)),
+            row("system.slice", 1, 20, 20, Some(3 << 20)),
+            row("db", 2, 21, 21, Some(2 << 20)),
+            row("web", 2, 22, 22, Some(1 << 20)),
+            row("worker", 3, 23, 22, None),
+            row("user.slice", 1, 300, 300, Some(4096)),
+        ];
+        let expected = "\
+CGROUP           MEMCG    USAGE     ANON  FILE  SHMEM   FAULTS
+/                    1  5.0 MiB  5.0 MiB     0  512 B  1234567
+├─ system.slice     20  3.0 MiB  3.0 MiB     0  512 B  1234567
+│  ├─ db            21  2.0 MiB  2.0 MiB     0  512 B  1234567
+│  └─ web           22  1.0 MiB  1.0 MiB     0  512 B  1234567
+│     └─ worker    ^22        -        -     -      -        -
+└─ user.slice      300  4.0 KiB  4.0 KiB     0  512 B  1234567
+
+^ inherited: this cgroup does not have the memory controller. Its tasks are charged to the
+  memcg whose id is shown, an ancestor's; that ancestor's row counts them.
+";
+        assert_eq!(text(&rows), expected);
+    }
+
+    #[test]
+    fn no_footnote_without_an_inherited_memcg() {
+        assert_eq!(text(&[row("/", 0, 1, 1, Some(0))]).lines().count(), 2);
+    }
+
+    #[test]
+    fn lines_end_with_the_last_child() {
+        let rows = [0, 1, 2, 1, 2, 2].map(|depth| row("x", depth, 1, 1, None));
+        assert_eq!(
+            branches(&rows),
+            ["", "├─ ", "│  └─ ", "└─ ", "   ├─ ", "   └─ "]
+        );
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\x1b[31mé"), "a\\u{1b}[31mé");
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, shown) in [
+            (0, "0"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (4096, "4.0 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (20 << 20, "20.0 MiB"),
+            (1023 << 20, "1023.0 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+    }
+}
