@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <test_progs.h>
+#include "memcontrol_failure.skel.h"
+#include "memcontrol_prog_types.skel.h"
+
+void test_memcontrol_verifier(void)
+{
+	RUN_TESTS(memcontrol_failure);
+	RUN_TESTS(memcontrol_prog_types);
+}
