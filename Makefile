@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+# What people type. How the module is built is in Kbuild, which the kernel's
+# build reads instead of this file.
+
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help demo test check shell module kernel doc clean distclean
+
+help:
+	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
+	@echo
+	@echo 'Targets:'
+	@echo '  demo       boot a guest, load the module, walk a live cgroup tree through its kfuncs'
+	@echo '  test       boot guests and run all tests; results also go to build/junit.xml'
+	@echo '  shell      a shell in the guest, with the module loaded'
+	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch'
+	@echo '  module     build rust_bpf_memcontrol.ko, for the guest or for the kernel build in KDIR'
+	@echo '  kernel     build the kernel of the guest'
+	@echo '  doc        build the documentation of the Rust code, into build/doc'
+	@echo '  clean      remove build/'
+	@echo '  distclean  remove build/ and the cache'
+	@echo
+	@echo 'Variables:'
+	@echo '  KDIR         with "module": the build directory of a patched and configured kernel'
+	@echo '  KERNEL_TREE  use this kernel source tree for the guest, with its .config if it has one'
+	@echo '  CACHE_DIR    where the build root, kernels and object files are kept'
+	@echo '               (default: $${XDG_CACHE_HOME:-~/.cache}/bpf-memcontrol)'
+	@echo "  MIRROR       the Debian mirror to use (default: the one in the host's apt configuration)"
+
+demo:
+	@vm/build module tools
+	@vm/boot -n demo sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && /src/demo/run'
+
+test:
+	@vm/test
+
+check:
+	@vm/check
+
+shell:
+	@vm/build module tools
+	@vm/boot -n shell -t 0 sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && exec /src/vm/shell'
+
+module:
+ifdef KDIR
+	@vm/module '$(KDIR)'
+else
+	@vm/build module
+	@echo build/module/rust_bpf_memcontrol.ko
+endif
+
+kernel:
+	@vm/kernel >/dev/null
+
+doc:
+	@vm/build module doc
+
+clean:
+	rm -rf build
+
+distclean: clean
+	@vm/clean
