@@ -16,20 +16,36 @@
 )]
 
 pub(crate) use kernel::bindings::{
+    __memcg_memory_event,
+    capable,
     cgroup,
     cgroup_e_css,
+    cgroup_get_from_id,
     cgroup_subsys,
     cgroup_subsys_state,
+    cgrp_dfl_root,
     mem_cgroup,
     mem_cgroup_flush_stats,
+    mem_cgroup_from_task,
+    mem_cgroup_get_oom_group,
+    mem_cgroup_print_oom_group,
+    mem_cgroup_scan_tasks,
     memcg_events,
     memcg_memory_event_MEMCG_NR_MEMORY_EVENTS,
+    memcg_memory_event_MEMCG_OOM_GROUP_KILL,
     memcg_page_state_output,
     memcg_stat_item_valid,
     memcg_vm_event_item_valid,
     memory_cgrp_subsys,
+    mutex,
+    mutex_lock,
+    mutex_trylock,
+    mutex_unlock,
     page_counter,
-    root_mem_cgroup, //
+    root_mem_cgroup,
+    task_struct,
+    CAP_SYS_ADMIN,
+    PAGE_ALLOC_COSTLY_ORDER, //
 };
 use kernel::ffi;
 

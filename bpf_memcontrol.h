@@ -12,12 +12,36 @@
  * Only named here: Rust takes their definitions from kernel::bindings, so that
  * there is one type of each.
  */
+struct cgroup;
 struct cgroup_subsys_state;
 struct mem_cgroup;
+struct mutex;
+struct oom_control;
 struct page_counter;
+struct task_struct;
+
+/* What BPF sees, documented in oom_ops.c. */
+#define BPF_OOM_NAME_MAX_LEN 64
+
+struct bpf_oom_ops {
+	int (*handle_out_of_memory)(struct oom_control *oc, struct cgroup *cgrp);
+	u64 cgroup_id;
+	char name[BPF_OOM_NAME_MAX_LEN];
+};
+
+struct bpf_oom_policy_info {
+	u64 cgroup_id;
+	u64 handled;
+	u64 passed;
+	u64 no_progress;
+	u64 kills;
+	u32 map_id;
+	u32 prog_id;
+	char name[BPF_OOM_NAME_MAX_LEN];
+};
 
 /*
- * bpf_memcontrol.rs, called by the kfuncs in helpers.c. Pointers are what the
+ * bpf_memcontrol.rs, called by the kfuncs in helpers.c and oom_ops.c. Pointers are what the
  * verifier has proved of the kfunc's arguments: not NULL, and in memory until
  * the function returns. bpf_put_mem_cgroup() owns the reference it is given.
  */
@@ -31,13 +55,55 @@ unsigned long rust_bpf_mem_cgroup_vm_events(struct mem_cgroup *memcg,
 unsigned long rust_bpf_mem_cgroup_memory_events(struct mem_cgroup *memcg,
 						unsigned int event);
 void rust_bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg);
+int rust_bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
+			      const char *message);
+int rust_bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,
+			    const char *message);
+int rust_bpf_out_of_memory(struct mem_cgroup *memcg, int order, u64 flags);
+int rust_bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info);
+
+/* The same, called by the struct_ops and the work item in oom_ops.c, and by the OOM killer. */
+int rust_bpf_oom_validate(struct bpf_oom_ops *ops);
+int rust_bpf_oom_reg(struct bpf_oom_ops *ops);
+void rust_bpf_oom_unreg(struct bpf_oom_ops *ops);
+int rust_bpf_oom_update(struct bpf_oom_ops *ops, struct bpf_oom_ops *old);
+bool rust_bpf_oom_expire(void);
+bool rust_bpf_oom_handle(struct oom_control *oc);
+
+/* oom_ops.c: what Rust cannot do by itself. */
+int bpf_memcontrol_register_oom_ops(void);
+int bpf_memcontrol_run_policy(const struct bpf_oom_ops *ops, struct oom_control *oc,
+			      struct cgroup *cgrp);
+u32 bpf_memcontrol_policy_prog_id(const struct bpf_oom_ops *ops);
+void bpf_memcontrol_warn_no_progress(const char *name, u64 cgroup_id, int ret);
+bool bpf_memcontrol_out_of_memory(struct mem_cgroup *memcg, int order);
+bool bpf_memcontrol_victim_gone(struct task_struct *victim);
+bool bpf_memcontrol_is_pending_victim(struct task_struct *task);
+void bpf_memcontrol_scan_processes(int (*fn)(struct task_struct *task, void *arg), void *arg);
+void bpf_memcontrol_schedule_expiry(void);
+void bpf_memcontrol_cancel_expiry(void);
+
+/*
+ * The kernel's, from <linux/bpf.h> and <linux/oom.h>: kernel::bindings lacks
+ * them. The compiler compares where C includes both.
+ */
+extern struct mutex oom_lock;
+u32 bpf_struct_ops_id(const void *kdata);
+int register_oom_handler(bool (*handler)(struct oom_control *oc));
+void unregister_oom_handler(void);
+int oom_kill_task(struct oom_control *oc, struct task_struct *task,
+		  const char *message);
 
 /* helpers.c: the kfunc set, and what the kernel offers as inlines only. */
 int bpf_memcontrol_register_kfuncs(void);
 void bpf_memcontrol_css_get(struct cgroup_subsys_state *css);
 void bpf_memcontrol_css_put(struct cgroup_subsys_state *css);
 bool bpf_memcontrol_css_tryget(struct cgroup_subsys_state *css);
+bool bpf_memcontrol_is_descendant(struct mem_cgroup *memcg, struct mem_cgroup *root);
 bool bpf_memcontrol_mem_cgroup_disabled(void);
+bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_control *oc);
+struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc);
+bool bpf_memcontrol_pid_alive(struct task_struct *task);
 unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter);
 
 #endif /* _BPF_MEMCONTROL_H */

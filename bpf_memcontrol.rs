@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory cgroup kfuncs for BPF.
+//! Memory cgroup kfuncs and OOM policies for BPF.
 //!
 //! BPF programs that manage memory hold `struct cgroup_subsys_state` pointers and need references
 //! to memory cgroups. This module gives them: `bpf_get_mem_cgroup()`, `bpf_put_mem_cgroup()` and
-//! the kfuncs that read what is behind the reference.
+//! the kfuncs that read what is behind the reference. And it lets them decide what an OOM kills:
+//! `struct bpf_oom_ops`, `bpf_oom_kill_process()` and `bpf_oom_kill_memcg()`.
 //!
-//! A call has one way down. The BPF program calls a kfunc in `helpers.c`, which has to be C for
-//! BTF. That calls its entry point here, which turns raw pointers and indexes into the types of
-//! [`css`], [`memcg`] and [`stat`], once. What follows is safe code.
+//! A call has one way down. The BPF program calls a kfunc in `helpers.c` or `oom_ops.c`, which have
+//! to be C for BTF; the kernel calls the struct_ops there, too. That calls its entry point here,
+//! which turns raw pointers and indexes into the types of [`css`], [`memcg`], [`stat`] and [`oom`],
+//! once. What follows is safe code.
 //!
 //! C header: `bpf_memcontrol.h`
 
@@ -16,18 +18,30 @@ mod bindings;
 mod btf;
 pub mod css;
 pub mod memcg;
+pub mod oom;
+pub mod policy;
 pub mod stat;
+pub mod victim;
 
+use core::ptr::NonNull;
 use css::Css;
 use kernel::{
+    error::from_result,
     ffi::{
+        c_char,
         c_int,
         c_uint,
         c_ulong, //
     },
-    prelude::*, //
+    prelude::*,
+    task::Task, //
 };
 use memcg::MemCgroup;
+use oom::{
+    Locked,
+    OomControl, //
+};
+use policy::Ops;
 use stat::{
     MemoryEvent,
     StatItem,
@@ -38,7 +52,7 @@ module! {
     type: BpfMemcontrol,
     name: "rust_bpf_memcontrol",
     authors: ["bpf_memcontrol maintainers"],
-    description: "Memory cgroup kfuncs for BPF",
+    description: "Memory cgroup kfuncs and OOM policies for BPF",
     license: "GPL",
 }
 
@@ -46,8 +60,15 @@ struct BpfMemcontrol;
 
 impl kernel::Module for BpfMemcontrol {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        btf::register_kfuncs(module)?;
+        policy::init();
+        btf::register(module)?;
         Ok(Self)
+    }
+}
+
+impl Drop for BpfMemcontrol {
+    fn drop(&mut self) {
+        victim::forget();
     }
 }
 
@@ -142,6 +163,160 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_flush_stats(memcg: *mut bindings::mem_c
     memcg.flush_stats();
 }
 
+/// # Safety
+///
+/// `oc` must be the OOM that the calling policy was given, `task` must be referenced and `message` a
+/// string until the function returns, which may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_kill_process(
+    oc: *mut bindings::oom_control,
+    task: *mut bindings::task_struct,
+    message: *const c_char,
+) -> c_int {
+    // SAFETY: By the safety requirements; `out_of_memory()` is what calls policies.
+    let oc = unsafe { OomControl::from_raw(oc) };
+    // CAST: `Task` is a transparent wrapper of `task_struct`.
+    let task = task.cast::<Task>();
+    // SAFETY: By the safety requirements.
+    let task = unsafe { &*task };
+    // SAFETY: By the safety requirements.
+    let message = unsafe { CStr::from_char_ptr(message) };
+    // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
+    let mut lock = unsafe { Locked::assume() };
+    from_result(|| victim::kill_process(oc, task, message, &mut lock).map(|_| 0))
+}
+
+/// # Safety
+///
+/// `oc` must be the OOM that the calling policy was given, somebody must hold a reference to
+/// `memcg`, and `message` must be a string until the function returns, which may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_kill_memcg(
+    oc: *mut bindings::oom_control,
+    memcg: *mut bindings::mem_cgroup,
+    message: *const c_char,
+) -> c_int {
+    // SAFETY: By the safety requirements; `out_of_memory()` is what calls policies.
+    let oc = unsafe { OomControl::from_raw(oc) };
+    // SAFETY: By the safety requirements.
+    let memcg = unsafe { MemCgroup::from_raw(memcg) };
+    // SAFETY: By the safety requirements.
+    let message = unsafe { CStr::from_char_ptr(message) };
+    // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
+    let mut lock = unsafe { Locked::assume() };
+    // CAST: There are fewer processes than a `c_int` counts.
+    from_result(|| victim::kill_memcg(oc, memcg, message, &mut lock).map(|count| count as c_int))
+}
+
+/// # Safety
+///
+/// Somebody must hold a reference to `memcg`, unless it is null, until the function returns, which
+/// may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_out_of_memory(
+    memcg: *mut bindings::mem_cgroup,
+    order: c_int,
+    flags: u64,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let memcg = (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) });
+    from_result(|| policy::out_of_memory(memcg, order, flags).map(|()| 0))
+}
+
+/// # Safety
+///
+/// `info` must be valid for writes until the function returns, which may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_policy_info(
+    cgroup_id: u64,
+    info: *mut bindings::bpf_oom_policy_info,
+) -> c_int {
+    from_result(|| {
+        let found = policy::info(cgroup_id)?;
+        // SAFETY: By the safety requirements. A program's memory need not be aligned.
+        unsafe { info.write_unaligned(found) };
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// `ops` must point to the kernel's half of a map that is being loaded.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_validate(ops: *mut bindings::bpf_oom_ops) -> c_int {
+    // SAFETY: By the safety requirements.
+    let ops = unsafe { &*ops };
+    from_result(|| policy::validate(ops).map(|()| 0))
+}
+
+/// # Safety
+///
+/// `ops` must point to the kernel's half of a loaded map, which stays until it is unregistered or
+/// replaced. The function may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_reg(ops: *mut bindings::bpf_oom_ops) -> c_int {
+    from_result(|| {
+        let ops = NonNull::new(ops).ok_or(EINVAL)?;
+        // SAFETY: By the safety requirements.
+        policy::reg(unsafe { Ops::from_raw(ops) })?;
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// `ops` must point to the kernel's half of a map that `rust_bpf_oom_reg()` or
+/// `rust_bpf_oom_update()` accepted. The function may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_unreg(ops: *mut bindings::bpf_oom_ops) {
+    if let Some(ops) = NonNull::new(ops) {
+        // SAFETY: By the safety requirements.
+        policy::unreg(unsafe { Ops::from_raw(ops) });
+    }
+}
+
+/// # Safety
+///
+/// As for `rust_bpf_oom_reg()`, and for `rust_bpf_oom_unreg()` what concerns `old`.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_update(
+    ops: *mut bindings::bpf_oom_ops,
+    old: *mut bindings::bpf_oom_ops,
+) -> c_int {
+    from_result(|| {
+        let ops = NonNull::new(ops).ok_or(EINVAL)?;
+        let old = NonNull::new(old).ok_or(EINVAL)?;
+        // SAFETY: By the safety requirements.
+        let ops = unsafe { Ops::from_raw(ops) };
+        // SAFETY: By the safety requirements.
+        let old = unsafe { Ops::from_raw(old) };
+        policy::update(ops, old).map(|()| 0)
+    })
+}
+
+/// # Safety
+///
+/// No requirements but that `oom_lock` is not held; it is unsafe to be of the type that bindgen
+/// gives its declaration.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_expire() -> bool {
+    victim::expire(&mut oom::lock())
+}
+
+/// # Safety
+///
+/// `oc` must be what `out_of_memory()` was called with, and `oom_lock` must be held, until the
+/// function returns, which may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_handle(oc: *mut bindings::oom_control) -> bool {
+    // SAFETY: By the safety requirements.
+    let oc = unsafe { OomControl::from_raw(oc) };
+    // SAFETY: By the safety requirements. If it was this module that called `out_of_memory()`, it
+    // has borrowed its evidence for the call.
+    let mut lock = unsafe { Locked::assume() };
+    policy::handle(oc, &mut lock)
+}
+
 /// Does not compile when an entry point differs from its declaration in `bpf_memcontrol.h`.
 macro_rules! declared_in_header {
     ($($name:ident,)*) => {
@@ -160,4 +335,14 @@ declared_in_header!(
     rust_bpf_mem_cgroup_vm_events,
     rust_bpf_mem_cgroup_memory_events,
     rust_bpf_mem_cgroup_flush_stats,
+    rust_bpf_oom_kill_process,
+    rust_bpf_oom_kill_memcg,
+    rust_bpf_out_of_memory,
+    rust_bpf_oom_policy_info,
+    rust_bpf_oom_validate,
+    rust_bpf_oom_reg,
+    rust_bpf_oom_unreg,
+    rust_bpf_oom_update,
+    rust_bpf_oom_expire,
+    rust_bpf_oom_handle,
 );

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registration of the kfuncs.
+//! Registration of the kfuncs and of the struct_ops for OOM policies.
 //!
 //! C header: [`include/linux/btf.h`](srctree/include/linux/btf.h)
 
@@ -10,7 +10,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Registers the kfuncs of `helpers.c` for BPF programs of every type.
+/// Registers the kfuncs of `helpers.c` and `oom_ops.c`, and `struct bpf_oom_ops`.
 ///
 /// There is no way to unregister them: the kernel forgets them when the module goes. May sleep.
 ///
@@ -23,8 +23,8 @@ use kernel::{
 /// - `EINVAL` when the kernel image or another module has kfuncs of the same names.
 /// - `ENOMEM`.
 ///
-/// C source: `register_btf_kfunc_id_set()` in `kernel/bpf/btf.c`.
-pub(crate) fn register_kfuncs(module: &'static ThisModule) -> Result {
+/// C source: `register_btf_kfunc_id_set()` and `register_bpf_struct_ops()` in `kernel/bpf/btf.c`.
+pub(crate) fn register(module: &'static ThisModule) -> Result {
     // The C function warns of missing BTF, but does not call it an error.
     if !has_btf(module) {
         pr_err!("no kfuncs: the module has no BTF; build it with the kernel's vmlinux present\n");
@@ -38,7 +38,12 @@ pub(crate) fn register_kfuncs(module: &'static ThisModule) -> Result {
         } else {
             pr_err!("no kfuncs: registration failed: {}\n", e.to_errno());
         }
-    })
+    })?;
+    // Last: policies can be attached from here on.
+    // SAFETY: An FFI call with no requirements.
+    let ret = unsafe { bindings::bpf_memcontrol_register_oom_ops() };
+    to_result(ret)
+        .inspect_err(|e| pr_err!("no OOM policies: registration failed: {}\n", e.to_errno()))
 }
 
 /// Returns whether a module was built with BTF; what is built into the kernel image shares the

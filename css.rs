@@ -10,8 +10,15 @@
 //! C header: [`include/linux/cgroup.h`](srctree/include/linux/cgroup.h)
 
 use crate::bindings;
-use core::ptr;
+use core::{
+    ops::Deref,
+    ptr,
+    ptr::NonNull, //
+};
 use kernel::{
+    container_of,
+    error::from_err_ptr,
+    prelude::*,
     sync::rcu,
     types::Opaque, //
 };
@@ -106,12 +113,74 @@ impl Cgroup {
     /// `ptr` must point to a cgroup that the cgroup core has initialised and that is not freed for
     /// the duration of `'a`.
     #[inline]
-    unsafe fn from_raw<'a>(ptr: *mut bindings::cgroup) -> &'a Self {
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::cgroup) -> &'a Self {
         // CAST: `Cgroup` is a transparent wrapper of `cgroup`.
         let cgroup = ptr.cast::<Self>();
         // SAFETY: The caller guarantees that the cgroup stays in memory for `'a`.
         // INVARIANT: By the same guarantee.
         unsafe { &*cgroup }
+    }
+
+    /// Returns the raw pointer.
+    #[inline]
+    pub fn as_raw(&self) -> *mut bindings::cgroup {
+        self.0.get()
+    }
+
+    /// Returns the root of the default hierarchy.
+    pub fn root() -> &'static Self {
+        // SAFETY: A static of the kernel's; nothing is read here.
+        let root = unsafe { &raw mut bindings::cgrp_dfl_root.cgrp };
+        // SAFETY: The root cgroup is initialised on boot and never freed.
+        unsafe { Self::from_raw(root) }
+    }
+
+    /// Looks up a cgroup of the default hierarchy, which the caller's cgroup namespace has to
+    /// contain, and takes a reference to it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is no such cgroup, or no more.
+    ///
+    /// C source: `cgroup_get_from_id()` in `kernel/cgroup/cgroup.c`.
+    pub fn from_id(id: u64) -> Result<OwnedCgroup> {
+        // SAFETY: An FFI call with no requirements.
+        let cgroup = from_err_ptr(unsafe { bindings::cgroup_get_from_id(id) })?;
+        // INVARIANT: The C function took the reference.
+        NonNull::new(cgroup).map(OwnedCgroup).ok_or(ENOENT)
+    }
+
+    /// Returns the id, the inode number of the cgroup's directory. It is not used for another
+    /// cgroup of the same hierarchy until the next boot.
+    ///
+    /// C source: `cgroup_id()`.
+    pub fn id(&self) -> u64 {
+        // SAFETY: The cgroup is in memory, and `kn` does not change after its initialisation.
+        let kn = unsafe { (*self.as_raw()).kn };
+        // SAFETY: A cgroup keeps its `kernfs_node`, whose id does not change.
+        unsafe { (*kn).id }
+    }
+
+    /// Returns the parent; `None` for a root.
+    ///
+    /// C source: `cgroup_parent()`.
+    pub fn parent(&self) -> Option<&Self> {
+        // SAFETY: The cgroup is in memory, and `parent` does not change after its initialisation.
+        let css = unsafe { (*self.as_raw()).self_.parent };
+        if css.is_null() {
+            return None;
+        }
+        // SAFETY: The parent of a `self` css is the `self` css of the parent cgroup.
+        let parent = unsafe { container_of!(css, bindings::cgroup, self_) };
+        // SAFETY: A cgroup keeps its parent until it is freed itself.
+        Some(unsafe { Self::from_raw(parent) })
+    }
+
+    /// Returns whether the cgroup is on the default hierarchy (cgroup v2).
+    ///
+    /// C source: `cgroup_on_dfl()`.
+    pub fn is_on_dfl(&self) -> bool {
+        self.is_on_hierarchy_of(Self::root())
     }
 
     /// Returns whether both cgroups are on the same hierarchy.
@@ -144,5 +213,30 @@ impl Cgroup {
         // falls back to is a root's, which is never freed.
         let css = unsafe { Css::from_raw(css) };
         css.cgroup(guard).is_on_hierarchy_of(self).then_some(css)
+    }
+}
+
+/// An owned reference to a cgroup.
+///
+/// # Invariants
+///
+/// The pointer is to a cgroup, and the value owns a reference to it.
+pub struct OwnedCgroup(NonNull<bindings::cgroup>);
+
+impl Deref for OwnedCgroup {
+    type Target = Cgroup;
+
+    fn deref(&self) -> &Cgroup {
+        // SAFETY: By the type invariant.
+        unsafe { Cgroup::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for OwnedCgroup {
+    fn drop(&mut self) {
+        // SAFETY: Valid by the type invariant; nothing is read here.
+        let css = unsafe { &raw mut (*self.0.as_ptr()).self_ };
+        // SAFETY: A reference to the `self` css is one to its cgroup; the value owns it.
+        unsafe { bindings::bpf_memcontrol_css_put(css) };
     }
 }

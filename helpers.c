@@ -3,8 +3,8 @@
  * The C half of rust_bpf_memcontrol: what BTF has to see, and inlines.
  *
  * pahole leaves Rust code out of BTF, so the kfuncs that BPF programs call are
- * defined here. Each is one call into bpf_memcontrol.rs, where the work is
- * done; what follows them forwards inlines, which Rust cannot call.
+ * defined here, and in oom_ops.c. Each is one call, into bpf_memcontrol.rs or of
+ * an inline. What follows them forwards inlines, which Rust cannot call.
  */
 
 #include <linux/bpf.h>
@@ -13,7 +13,9 @@
 #include <linux/cgroup.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
+#include <linux/oom.h>
 #include <linux/page_counter.h>
+#include <linux/sched/signal.h>
 
 #include "bpf_memcontrol.h"
 
@@ -165,6 +167,21 @@ __bpf_kfunc void bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg)
 	rust_bpf_mem_cgroup_flush_stats(memcg);
 }
 
+/**
+ * bpf_task_is_oom_victim - Tell whether a task was killed for its memory
+ * @task: task
+ *
+ * True from the kill on, whoever decided about it, for as long as the task is
+ * there.
+ *
+ * Context: Any; does not sleep. @task is trusted or RCU-protected.
+ * Return: Whether the task's process is an OOM victim.
+ */
+__bpf_kfunc bool bpf_task_is_oom_victim(struct task_struct *task)
+{
+	return tsk_is_oom_victim(task);
+}
+
 __bpf_kfunc_end_defs();
 
 BTF_KFUNCS_START(bpf_memcontrol_kfuncs)
@@ -176,6 +193,7 @@ BTF_ID_FLAGS(func, bpf_mem_cgroup_page_state)
 BTF_ID_FLAGS(func, bpf_mem_cgroup_vm_events)
 BTF_ID_FLAGS(func, bpf_mem_cgroup_memory_events)
 BTF_ID_FLAGS(func, bpf_mem_cgroup_flush_stats, KF_SLEEPABLE)
+BTF_ID_FLAGS(func, bpf_task_is_oom_victim, KF_RCU)
 BTF_KFUNCS_END(bpf_memcontrol_kfuncs)
 
 static const struct btf_kfunc_id_set bpf_memcontrol_kfunc_set = {
@@ -205,12 +223,32 @@ bool bpf_memcontrol_css_tryget(struct cgroup_subsys_state *css)
 	return css_tryget(css);
 }
 
+bool bpf_memcontrol_is_descendant(struct mem_cgroup *memcg, struct mem_cgroup *root)
+{
+	return mem_cgroup_is_descendant(memcg, root);
+}
+
 bool bpf_memcontrol_mem_cgroup_disabled(void)
 {
 	return mem_cgroup_disabled();
 }
 
+bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_control *oc)
+{
+	return oom_cpuset_eligible(task, oc);
+}
+
+struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc)
+{
+	return oc->memcg;
+}
+
 unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter)
 {
 	return page_counter_read(counter);
+}
+
+bool bpf_memcontrol_pid_alive(struct task_struct *task)
+{
+	return pid_alive(task);
 }

@@ -7,6 +7,7 @@
 use crate::{
     bindings,
     css::{
+        Cgroup,
         Css,
         Subsys, //
     },
@@ -16,11 +17,20 @@ use crate::{
         VmEvent, //
     },
 };
-use core::ptr::NonNull;
+use core::{
+    ops::ControlFlow,
+    ptr,
+    ptr::NonNull, //
+};
 use kernel::{
     container_of,
-    ffi::c_ulong,
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
     page::PAGE_SIZE,
+    prelude::*,
     sync::{
         aref::{
             ARef,
@@ -32,6 +42,7 @@ use kernel::{
         },
         rcu, //
     },
+    task::Task,
     types::Opaque, //
 };
 
@@ -87,6 +98,12 @@ impl MemCgroup {
         unsafe { &*memcg }
     }
 
+    /// Returns the raw pointer.
+    #[inline]
+    pub fn as_raw(&self) -> *mut bindings::mem_cgroup {
+        self.0.get()
+    }
+
     /// Takes over a reference from a raw pointer.
     ///
     /// # Safety
@@ -107,7 +124,7 @@ impl MemCgroup {
     #[inline]
     pub fn into_raw(memcg: Option<ARef<Self>>) -> *mut bindings::mem_cgroup {
         // CAST: `MemCgroup` is a transparent wrapper of `mem_cgroup`.
-        memcg.map_or(core::ptr::null_mut(), |memcg| {
+        memcg.map_or(ptr::null_mut(), |memcg| {
             ARef::into_raw(memcg).as_ptr().cast()
         })
     }
@@ -165,6 +182,24 @@ impl MemCgroup {
         Some(root.into())
     }
 
+    /// Takes a reference to the memory cgroup of a task; `None` when the memory controller is
+    /// disabled or the last reference is gone.
+    ///
+    /// C source: `mem_cgroup_from_task()`.
+    pub fn of_task(task: &Task) -> Option<ARef<Self>> {
+        if Self::disabled() {
+            return None;
+        }
+        let _guard = rcu::read_lock();
+        // SAFETY: The task is valid because of the reference to it, and the RCU read lock is held.
+        let memcg = unsafe { bindings::mem_cgroup_from_task(task.as_ptr()) };
+        // SAFETY: A task has a memory cgroup, which is not freed while the RCU read lock is held;
+        // nothing is read here.
+        let css = unsafe { &raw mut (*memcg).css };
+        // SAFETY: As above.
+        Self::tryget_own(unsafe { Css::from_raw(css) })
+    }
+
     /// Returns whether the memory controller was disabled on boot (`cgroup_disable=memory`).
     ///
     /// C source: `mem_cgroup_disabled()`.
@@ -172,6 +207,69 @@ impl MemCgroup {
     pub fn disabled() -> bool {
         // SAFETY: An FFI call with no requirements.
         unsafe { bindings::bpf_memcontrol_mem_cgroup_disabled() }
+    }
+
+    /// Returns whether this is the root memory cgroup.
+    pub fn is_root(&self) -> bool {
+        // SAFETY: The pointer is set once, on boot.
+        ptr::eq(self.as_raw(), unsafe { bindings::root_mem_cgroup })
+    }
+
+    /// Returns whether this is `ancestor`, or below it.
+    ///
+    /// C source: `mem_cgroup_is_descendant()`.
+    pub fn is_descendant_of(&self, ancestor: &Self) -> bool {
+        // SAFETY: Both pointers are valid by the type invariant.
+        unsafe { bindings::bpf_memcontrol_is_descendant(self.as_raw(), ancestor.as_raw()) }
+    }
+
+    /// Returns the cgroup; `None` when it is not on the default hierarchy.
+    pub fn dfl_cgroup(&self) -> Option<&Cgroup> {
+        let guard = rcu::read_lock();
+        // SAFETY: The css is part of the memory cgroup, which is alive.
+        let css = unsafe { Css::from_raw(self.css()) };
+        let cgroup = css.cgroup(&guard);
+        if !cgroup.is_on_dfl() {
+            return None;
+        }
+        // SAFETY: A css keeps its cgroup. The exception are root csses, which change hierarchies,
+        // but the root of the default one is never freed.
+        Some(unsafe { Cgroup::from_raw(cgroup.as_raw()) })
+    }
+
+    /// Calls a function for every process of the memory cgroup and its descendants, one thread for
+    /// each, until it breaks. The function may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for the root memory cgroup, which the C function must not be called for.
+    ///
+    /// C source: `mem_cgroup_scan_tasks()`.
+    pub fn scan_tasks<F: FnMut(&Task) -> ControlFlow<()>>(&self, mut function: F) -> Result {
+        if self.is_root() {
+            return Err(EINVAL);
+        }
+        let arg = ptr::from_mut(&mut function).cast();
+        // SAFETY: The memory cgroup is not the root. The C function holds a reference to the task it
+        // calls the function with, and does so only until it returns.
+        unsafe { bindings::mem_cgroup_scan_tasks(self.as_raw(), Some(call_with_task::<F>), arg) };
+        Ok(())
+    }
+
+    /// Counts an event, and tells those who watch `memory.events`.
+    ///
+    /// C source: `memcg_memory_event()`.
+    pub fn raise(&self, event: MemoryEvent) {
+        // SAFETY: The pointer is valid by the type invariant, the event by that of `MemoryEvent`.
+        unsafe { bindings::__memcg_memory_event(self.as_raw(), event.as_raw(), true) };
+    }
+
+    /// Says in the kernel's log that the memory cgroup dies because of its `memory.oom.group`.
+    ///
+    /// C source: `mem_cgroup_print_oom_group()`.
+    pub fn print_oom_group(&self) {
+        // SAFETY: The pointer is valid by the type invariant.
+        unsafe { bindings::mem_cgroup_print_oom_group(self.as_raw()) };
     }
 
     /// Returns what is charged to the memory cgroup and its descendants, in bytes.
@@ -201,7 +299,7 @@ impl MemCgroup {
     #[inline]
     pub fn vm_events(&self, event: VmEvent) -> c_ulong {
         // CAST: The events that memory cgroups count fit into both types of the same width.
-        let event = event.as_raw() as kernel::ffi::c_int;
+        let event = event.as_raw() as c_int;
         // SAFETY: `self.0` is valid by the type invariant, the index by that of `VmEvent`.
         unsafe { bindings::memcg_events(self.0.get(), event) }
     }
@@ -241,6 +339,24 @@ impl MemCgroup {
     }
 }
 
+/// What C functions call that walk over tasks, when a Rust function is to be called for each.
+///
+/// # Safety
+///
+/// `task` must be a task that stays, and `function` point to an `F`, for the duration of the call.
+pub(crate) unsafe extern "C" fn call_with_task<F: FnMut(&Task) -> ControlFlow<()>>(
+    task: *mut bindings::task_struct,
+    function: *mut c_void,
+) -> c_int {
+    // CAST: `Task` is a transparent wrapper of `task_struct`.
+    let task = task.cast::<Task>();
+    // SAFETY: By the safety requirements.
+    let task = unsafe { &*task };
+    // SAFETY: By the safety requirements.
+    let function = unsafe { &mut *function.cast::<F>() };
+    c_int::from(function(task).is_break())
+}
+
 #[kernel::macros::kunit_tests(rust_bpf_memcontrol_memcg)]
 mod tests {
     use super::*;
@@ -256,7 +372,7 @@ mod tests {
             // SAFETY: The root's css is part of the root, which is never freed.
             let css = unsafe { Css::from_raw(root.css()) };
             let memcg = MemCgroup::tryget(css);
-            assert!(memcg.is_some_and(|memcg| core::ptr::eq(&*memcg, &*root)));
+            assert!(memcg.is_some_and(|memcg| ptr::eq(&*memcg, &*root)));
         }
     }
 
@@ -267,7 +383,7 @@ mod tests {
             let css = unsafe { Css::from_raw(root.css()) };
             let guard = rcu::read_lock();
             let e_css = css.cgroup(&guard).e_css(Subsys::memory(), &guard);
-            assert!(e_css.is_some_and(|e_css| core::ptr::eq(e_css, css)));
+            assert!(e_css.is_some_and(|e_css| ptr::eq(e_css, css)));
         }
     }
 }

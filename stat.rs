@@ -72,6 +72,10 @@ impl VmEvent {
 pub struct MemoryEvent(c_uint);
 
 impl MemoryEvent {
+    /// The memory cgroup was killed as a whole.
+    // INVARIANT: One of the enum's.
+    pub const OOM_GROUP_KILL: Self = Self(bindings::memcg_memory_event_MEMCG_OOM_GROUP_KILL);
+
     /// Checks an index; `None` when it is not one of the enum's.
     #[inline]
     pub fn new(event: c_uint) -> Option<Self> {

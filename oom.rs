@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The OOM killer: its lock, and the OOM that it has at hand.
+//!
+//! C header: [`include/linux/oom.h`](srctree/include/linux/oom.h)
+
+use crate::{
+    bindings,
+    memcg::{
+        call_with_task,
+        MemCgroup, //
+    },
+};
+use core::{
+    cell::UnsafeCell,
+    ops::{
+        ControlFlow,
+        Deref,
+        DerefMut, //
+    },
+    ptr, //
+};
+use kernel::{
+    error::to_result,
+    ffi::c_int,
+    prelude::*,
+    sync::aref::ARef,
+    task::Task,
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
+};
+
+/// Evidence that the current context holds `oom_lock`.
+///
+/// # Invariants
+///
+/// The current context holds `oom_lock` while the value exists. Of several values that exist at a
+/// time, only the youngest is not borrowed.
+pub struct Locked(NotThreadSafe);
+
+impl Locked {
+    /// Says that the current context holds the lock.
+    ///
+    /// # Safety
+    ///
+    /// The current context must hold `oom_lock` until the value is dropped, and an older value must
+    /// be mutably borrowed until then.
+    pub unsafe fn assume() -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(NotThreadSafe)
+    }
+}
+
+/// Releases `oom_lock` when it is dropped.
+pub struct Guard(Locked);
+
+impl Deref for Guard {
+    type Target = Locked;
+
+    fn deref(&self) -> &Locked {
+        &self.0
+    }
+}
+
+impl DerefMut for Guard {
+    fn deref_mut(&mut self) -> &mut Locked {
+        &mut self.0
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held by the invariant of `Locked`, and was taken for this guard.
+        unsafe { bindings::mutex_unlock(&raw mut bindings::oom_lock) };
+    }
+}
+
+/// Takes `oom_lock`, which waits for an OOM that is being dealt with. May sleep; must not be called
+/// by whoever holds it.
+///
+/// Nothing that may wait for memory may be done while it is held: whoever is to free that memory
+/// waits for the lock.
+pub fn lock() -> Guard {
+    // SAFETY: The mutex is a static of the kernel's.
+    unsafe { bindings::mutex_lock(&raw mut bindings::oom_lock) };
+    // INVARIANT: The lock was just taken. It is not recursive, so no other value exists.
+    Guard(Locked(NotThreadSafe))
+}
+
+/// Takes `oom_lock` if nobody has it.
+pub fn try_lock() -> Option<Guard> {
+    // SAFETY: The mutex is a static of the kernel's.
+    let taken = unsafe { bindings::mutex_trylock(&raw mut bindings::oom_lock) };
+    // INVARIANT: As in `lock()`.
+    (taken != 0).then(|| Guard(Locked(NotThreadSafe)))
+}
+
+/// A value that `oom_lock` protects.
+pub struct Protected<T>(UnsafeCell<T>);
+
+// SAFETY: The value is reached through a `Locked` only, which one context has at a time.
+unsafe impl<T: Send> Sync for Protected<T> {}
+
+impl<T> Protected<T> {
+    /// Creates a protected value.
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// Gives access to the value for as long as the evidence is borrowed.
+    pub fn get<'a>(&'a self, _lock: &'a mut Locked) -> &'a mut T {
+        // SAFETY: By the invariant of `Locked`, no other context has access, and no other value in
+        // this one can be borrowed like this one until the borrow ends.
+        unsafe { &mut *self.0.get() }
+    }
+}
+
+/// Wraps the kernel's `struct oom_control`: what an OOM is about.
+///
+/// # Invariants
+///
+/// `out_of_memory()` was called with it and has not returned: its memory cgroup, if it has one, is
+/// referenced, and the current context holds `oom_lock`.
+#[repr(transparent)]
+pub struct OomControl(Opaque<bindings::oom_control>);
+
+impl OomControl {
+    /// Borrows an OOM from a raw pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be what `out_of_memory()` was called with, by the current context, and it must
+    /// not return for the duration of `'a`.
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::oom_control) -> &'a Self {
+        // CAST: `OomControl` is a transparent wrapper of `oom_control`.
+        let oc = ptr.cast::<Self>();
+        // SAFETY: By the safety requirements.
+        // INVARIANT: By the same; every caller of `out_of_memory()` holds `oom_lock`.
+        unsafe { &*oc }
+    }
+
+    /// Returns the raw pointer.
+    pub fn as_raw(&self) -> *mut bindings::oom_control {
+        self.0.get()
+    }
+
+    /// Returns the memory cgroup that is out of memory; `None` when the whole system is.
+    pub fn memcg(&self) -> Option<&MemCgroup> {
+        // SAFETY: The pointer is valid by the type invariant.
+        let memcg = unsafe { bindings::bpf_memcontrol_oom_memcg(self.as_raw()) };
+        // SAFETY: By the type invariant, it is referenced for as long as `self` is borrowed.
+        (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) })
+    }
+
+    /// Returns whether killing a task gives memory to whoever ran out of it: it is in the memory
+    /// cgroup's subtree or, where the whole system is out of memory, shares memory nodes with the
+    /// task that found out.
+    pub fn contains(&self, task: &Task) -> bool {
+        match self.memcg() {
+            Some(memcg) => {
+                MemCgroup::of_task(task).is_some_and(|of_task| of_task.is_descendant_of(memcg))
+            }
+            // SAFETY: Both pointers are valid: by the type invariant, and because of the reference.
+            None => unsafe {
+                bindings::bpf_memcontrol_oom_cpuset_eligible(task.as_ptr(), self.as_raw())
+            },
+        }
+    }
+
+    /// Calls a function for every OOM victim in the OOM's domain that the kernel waits for before it
+    /// kills another one, as far as it can see: what has begun to exit is hidden from it. The
+    /// function must not sleep.
+    ///
+    /// C source: `oom_evaluate_task()` in `mm/oom_kill.c`.
+    pub fn scan_victims<F: FnMut(&Task)>(&self, mut function: F) {
+        let victims = |task: &Task| {
+            // SAFETY: The pointer is valid because of the reference to the task.
+            if unsafe { bindings::bpf_memcontrol_is_pending_victim(task.as_ptr()) } {
+                function(task);
+            }
+            ControlFlow::Continue(())
+        };
+        match self.memcg() {
+            // The root is not what runs out of memory, so this cannot fail.
+            Some(memcg) => _ = memcg.scan_tasks(victims),
+            None => scan_processes(victims),
+        }
+    }
+
+    /// Returns the memory cgroup that has to die as a whole when a task of it is killed, because of
+    /// its `memory.oom.group`: the highest up to the one that is out of memory.
+    ///
+    /// C source: `mem_cgroup_get_oom_group()`.
+    pub fn group_of(&self, task: &Task) -> Option<ARef<MemCgroup>> {
+        if MemCgroup::disabled() {
+            return None;
+        }
+        let domain = self.memcg().map_or(ptr::null_mut(), MemCgroup::as_raw);
+        // SAFETY: The task is valid because of the reference to it, and the domain is a memory
+        // cgroup by the type invariant, or null.
+        let group = unsafe { bindings::mem_cgroup_get_oom_group(task.as_ptr(), domain) };
+        // SAFETY: The C function took a reference for its caller.
+        (!group.is_null()).then(|| unsafe { MemCgroup::from_raw_owned(group) })
+    }
+
+    /// Makes the process of a task an OOM victim and kills it. With `report`, the kernel's log gets
+    /// the whole report of the OOM.
+    ///
+    /// # Errors
+    ///
+    /// - `ESRCH` when killing the process gives nothing: it is on its way out already.
+    /// - `EPERM` when it must not be killed: init, a kernel thread, `oom_score_adj` -1000.
+    ///
+    /// C source: `oom_kill_task()` in `mm/oom_kill.c`.
+    pub fn kill(&self, task: &Task, message: &CStr, report: bool, _lock: &mut Locked) -> Result {
+        let oc = if report {
+            self.as_raw()
+        } else {
+            ptr::null_mut()
+        };
+        // SAFETY: The task and the OOM are valid, the lock is held, and the message is a string.
+        to_result(unsafe { bindings::oom_kill_task(oc, task.as_ptr(), message.as_char_ptr()) })
+    }
+}
+
+/// Calls a function for every process of the system, until it breaks. The function must not sleep.
+///
+/// C source: `for_each_process()`.
+fn scan_processes<F: FnMut(&Task) -> ControlFlow<()>>(mut function: F) {
+    let arg = ptr::from_mut(&mut function).cast();
+    // SAFETY: The C function calls the function with tasks that the RCU read lock keeps, and only
+    // until it returns.
+    unsafe { bindings::bpf_memcontrol_scan_processes(Some(call_with_task::<F>), arg) };
+}
+
+/// Runs the OOM killer for a memory cgroup, or with `None` for the whole system, and returns whether
+/// it killed something or has a victim that is still dying. May panic the kernel when nothing in the
+/// whole system can be killed, as the OOM killer always does.
+///
+/// C source: `out_of_memory()` in `mm/oom_kill.c`.
+pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, _lock: &mut Locked) -> bool {
+    let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
+    // SAFETY: The memory cgroup is referenced, and the lock is held.
+    unsafe { bindings::bpf_memcontrol_out_of_memory(memcg, order) }
+}

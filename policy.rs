@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! OOM policies: which is attached where, who decides about an OOM, and what comes of it.
+//!
+//! A policy is a `struct bpf_oom_ops`, attached to a cgroup by its id. An OOM is put to the policies
+//! of the cgroup that ran out of memory and of its ancestors, from the bottom up, until one kills.
+//! When none does, the kernel decides.
+//!
+//! Everything here is protected by `oom_lock`, which the kernel holds while it deals with an OOM. So
+//! a policy that is detached or replaced is not running, and does not run again.
+//!
+//! No cgroup is held: one that is removed leaves its policy inert, since ids are not used again.
+
+use crate::{
+    bindings,
+    css::{
+        Cgroup,
+        Subsys, //
+    },
+    memcg::MemCgroup,
+    oom::{
+        self,
+        Locked,
+        OomControl,
+        Protected, //
+    },
+    victim, //
+};
+use core::{
+    ptr,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::to_result,
+    ffi::{
+        c_char,
+        c_int, //
+    },
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
+    sync::rcu, //
+};
+
+/// What a policy returns to pass an OOM on.
+const PASS: c_int = 0;
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised by `init()`, which runs before anything can be attached.
+    /// Held while a policy is attached, replaced or detached; taken before `oom_lock`. It makes one
+    /// step of what is done to the registry and to the kernel's hook.
+    unsafe(uninit) static ATTACHING: Mutex<()> = ();
+}
+
+/// The attached policies.
+static REGISTRY: Protected<Registry> = Protected::new(Registry {
+    policies: None,
+    kills: 0,
+});
+
+struct Registry {
+    /// By cgroup id. `None` until the first one is attached.
+    policies: Option<RBTree<u64, Policy>>,
+    /// How many processes the policy that is running has killed.
+    kills: u32,
+}
+
+impl Registry {
+    fn policies(&mut self) -> &mut RBTree<u64, Policy> {
+        self.policies.get_or_insert_with(RBTree::new)
+    }
+}
+
+/// An attached policy. The counters are of OOMs but for `kills`, which is of processes.
+struct Policy {
+    ops: Ops,
+    handled: u64,
+    passed: u64,
+    no_progress: u64,
+    kills: u64,
+}
+
+impl Policy {
+    fn new(ops: Ops) -> Self {
+        Self {
+            ops,
+            handled: 0,
+            passed: 0,
+            no_progress: 0,
+            kills: 0,
+        }
+    }
+}
+
+/// Wraps a pointer to a `struct bpf_oom_ops` of a BPF map.
+///
+/// # Invariants
+///
+/// The map is loaded, [`validate()`] has accepted it, and it stays while the value exists: BPF keeps
+/// a map until [`unreg()`] or [`update()`] has taken its `Ops` out of the registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ops(NonNull<bindings::bpf_oom_ops>);
+
+// SAFETY: A loaded map does not change, and programs can be called by any thread.
+unsafe impl Send for Ops {}
+
+impl Ops {
+    /// Wraps a map that the BPF core asks to register, or to take out.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to the kernel's half of a map that `validate()` has accepted, which must
+    /// stay for as long as it is registered and for the duration of the call.
+    pub unsafe fn from_raw(ptr: NonNull<bindings::bpf_oom_ops>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(ptr)
+    }
+
+    /// Returns the id of the cgroup to attach to.
+    fn cgroup_id(self) -> u64 {
+        // SAFETY: Valid by the type invariant.
+        match unsafe { (*self.0.as_ptr()).cgroup_id } {
+            0 => Cgroup::root().id(),
+            id => id,
+        }
+    }
+
+    /// Returns the name, with the NUL that ends it.
+    fn name(self) -> [c_char; bindings::BPF_OOM_NAME_MAX_LEN as usize] {
+        // SAFETY: Valid by the type invariant.
+        unsafe { (*self.0.as_ptr()).name }
+    }
+
+    /// Calls the program, which may sleep, and may call the kfuncs that kill. Memory it allocates
+    /// comes from reserves, and it cannot fault in user memory: both would wait for what it is to
+    /// bring about.
+    fn handle_out_of_memory(self, oc: &OomControl, cgroup: &Cgroup, _lock: &mut Locked) -> c_int {
+        // SAFETY: Valid by the type invariants. The lock is held, and its evidence is borrowed, so
+        // the kfuncs may take it for their own.
+        unsafe {
+            bindings::bpf_memcontrol_run_policy(self.0.as_ptr(), oc.as_raw(), cgroup.as_raw())
+        }
+    }
+}
+
+/// To be called once, before the struct_ops is registered.
+pub fn init() {
+    // SAFETY: Called once, by the module's initialisation.
+    unsafe { ATTACHING.init() };
+}
+
+/// Decides about an OOM, and returns whether it is dealt with: because a policy killed, or because
+/// what was killed before is still giving its memory back.
+pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
+    if victim::is_expected(oc, lock) {
+        return true;
+    }
+    let root;
+    let memcg = match oc.memcg() {
+        Some(memcg) => memcg,
+        None => {
+            root = MemCgroup::root();
+            match &root {
+                Some(root) => root,
+                None => return false,
+            }
+        }
+    };
+    let mut next = memcg.dfl_cgroup();
+    while let Some(cgroup) = next {
+        if ask(cgroup, oc, lock) {
+            return true;
+        }
+        next = cgroup.parent();
+    }
+    false
+}
+
+/// Puts an OOM to the policy of a cgroup, and returns whether there is one and it killed.
+fn ask(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
+    let id = cgroup.id();
+    let registry = REGISTRY.get(lock);
+    let Some(policy) = registry.policies().get(&id) else {
+        return false;
+    };
+    let ops = policy.ops;
+    registry.kills = 0;
+
+    let ret = ops.handle_out_of_memory(oc, cgroup, lock);
+
+    let registry = REGISTRY.get(lock);
+    let kills = registry.kills;
+    if let Some(policy) = registry.policies().get_mut(&id) {
+        // What it did counts, not what it says.
+        match (kills, ret) {
+            (0, PASS) => policy.passed += 1,
+            (0, _) => policy.no_progress += 1,
+            _ => policy.handled += 1,
+        }
+        policy.kills += u64::from(kills);
+    }
+    if kills == 0 && ret != PASS {
+        let name = ops.name();
+        // SAFETY: The name is a string by the invariant of `Ops`.
+        unsafe { bindings::bpf_memcontrol_warn_no_progress(name.as_ptr(), id, ret) };
+    }
+    kills != 0
+}
+
+/// Adds to what the policy that is running has killed.
+pub fn note_kills(count: u32, lock: &mut Locked) {
+    REGISTRY.get(lock).kills += count;
+}
+
+/// Checks a map when it is loaded.
+///
+/// # Errors
+///
+/// `EINVAL` when it has no `handle_out_of_memory()`, or when its name is not a string of printable
+/// characters.
+pub fn validate(ops: &bindings::bpf_oom_ops) -> Result {
+    let mut name = ops.name.split(|c| *c == 0);
+    let printable = name.next().is_some_and(|name| {
+        name.len() < ops.name.len() && name.iter().all(|c| matches!(*c, b' '..=b'~'))
+    });
+    if ops.handle_out_of_memory.is_none() || !printable {
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// What is checked before a policy gets into force. It reaches beyond whoever loads it, so a BPF
+/// token or a capability in a user namespace does not do.
+fn check_capability() -> Result {
+    // SAFETY: An FFI call with no requirements.
+    if unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+/// Checks that a cgroup is there, and has a memory cgroup of its own that can run out of memory.
+fn check_cgroup(id: u64) -> Result {
+    let has_own = |cgroup: &Cgroup| {
+        let guard = rcu::read_lock();
+        cgroup
+            .e_css(Subsys::memory(), &guard)
+            .is_some_and(|css| ptr::eq(css.cgroup(&guard), cgroup))
+    };
+    let root = Cgroup::root();
+    let has_own = if id == root.id() {
+        has_own(root)
+    } else {
+        has_own(&*Cgroup::from_id(id)?)
+    };
+    if MemCgroup::disabled() || !has_own {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+/// Attaches a policy. May sleep.
+///
+/// # Errors
+///
+/// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
+/// - `ENOENT` when the cgroup does not exist.
+/// - `EOPNOTSUPP` when the memory controller is not enabled in the cgroup, is not on the default
+///   hierarchy, or is disabled.
+/// - `EEXIST` when the cgroup has a policy.
+/// - `EBUSY` when another module has the kernel's hook.
+/// - `ENOMEM`.
+pub fn reg(ops: Ops) -> Result {
+    check_capability()?;
+    let id = ops.cgroup_id();
+    check_cgroup(id)?;
+    let node = RBTreeNode::new(id, Policy::new(ops), GFP_KERNEL)?;
+
+    let _attaching = ATTACHING.lock();
+    let first = {
+        let mut lock = oom::lock();
+        let policies = REGISTRY.get(&mut lock).policies();
+        if policies.get(&id).is_some() {
+            return Err(EEXIST);
+        }
+        let first = policies.is_empty();
+        policies.insert(node);
+        first
+    };
+    if first {
+        // SAFETY: The function stays until the module goes, which a registered map prevents.
+        let ret = unsafe { bindings::register_oom_handler(Some(crate::rust_bpf_oom_handle)) };
+        to_result(ret).inspect_err(|_| {
+            let _ = REGISTRY.get(&mut oom::lock()).policies().remove(&id);
+        })?;
+    }
+    Ok(())
+}
+
+/// Detaches a policy, and waits until it is not running. May sleep.
+pub fn unreg(ops: Ops) {
+    let id = ops.cgroup_id();
+    let _attaching = ATTACHING.lock();
+    let last = {
+        let mut lock = oom::lock();
+        let policies = REGISTRY.get(&mut lock).policies();
+        if policies.get(&id).is_some_and(|policy| policy.ops == ops) {
+            let _ = policies.remove(&id);
+        }
+        policies.is_empty()
+    };
+    if last {
+        // SAFETY: The handler was registered with the first policy; this was the last one.
+        unsafe { bindings::unregister_oom_handler() };
+    }
+}
+
+/// Replaces a policy by another one for the same cgroup, whose counters start at zero. Waits until
+/// the old one is not running; no OOM is in between. May sleep.
+///
+/// # Errors
+///
+/// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
+/// - `EINVAL` when the new policy is for another cgroup.
+/// - `ENOENT` when the old one is not attached.
+pub fn update(new: Ops, old: Ops) -> Result {
+    check_capability()?;
+    let id = old.cgroup_id();
+    if new.cgroup_id() != id {
+        return Err(EINVAL);
+    }
+    let _attaching = ATTACHING.lock();
+    let mut lock = oom::lock();
+    let policies = REGISTRY.get(&mut lock).policies();
+    match policies.get_mut(&id) {
+        Some(policy) if policy.ops == old => {
+            *policy = Policy::new(new);
+            Ok(())
+        }
+        _ => Err(ENOENT),
+    }
+}
+
+/// Describes the attached policy with the lowest cgroup id from `id` on. May sleep.
+///
+/// # Errors
+///
+/// `ENOENT` when there is none.
+pub fn info(id: u64) -> Result<bindings::bpf_oom_policy_info> {
+    let mut lock = oom::lock();
+    let policies = REGISTRY.get(&mut lock).policies();
+    let cursor = policies.cursor_lower_bound(&id).ok_or(ENOENT)?;
+    let (cgroup_id, policy) = cursor.current();
+    let ops = policy.ops.0.as_ptr();
+    Ok(bindings::bpf_oom_policy_info {
+        cgroup_id: *cgroup_id,
+        handled: policy.handled,
+        passed: policy.passed,
+        no_progress: policy.no_progress,
+        kills: policy.kills,
+        // SAFETY: Valid by the invariant of `Ops`.
+        map_id: unsafe { bindings::bpf_struct_ops_id(ops.cast()) },
+        // SAFETY: As above.
+        prog_id: unsafe { bindings::bpf_memcontrol_policy_prog_id(ops) },
+        name: policy.ops.name(),
+    })
+}
+
+/// Runs the OOM killer, and with it the policies, for a memory cgroup, or with `None` for the whole
+/// system. May sleep.
+///
+/// # Errors
+///
+/// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
+/// - `EINVAL` when `order` is not one that the page allocator would run the OOM killer for, or for
+///   unknown `flags`; there are none yet.
+/// - `EBUSY` when an OOM is being dealt with.
+/// - `ESRCH` when there is nothing to kill.
+pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Result {
+    check_capability()?;
+    if !(0..=bindings::PAGE_ALLOC_COSTLY_ORDER as c_int).contains(&order) || flags != 0 {
+        return Err(EINVAL);
+    }
+    let memcg = memcg.filter(|memcg| !memcg.is_root());
+    let mut lock = oom::try_lock().ok_or(EBUSY)?;
+    // What is back by now is not enough for whoever declares an OOM.
+    let _ = victim::expire(&mut lock);
+    if oom::out_of_memory(memcg, order, &mut lock) {
+        Ok(())
+    } else {
+        Err(ESRCH)
+    }
+}
+
+#[kernel::macros::kunit_tests(rust_bpf_memcontrol_policy)]
+mod tests {
+    use super::*;
+
+    /// # Safety
+    ///
+    /// No requirements.
+    unsafe extern "C" fn handler(
+        _oc: *mut bindings::oom_control,
+        _cgrp: *mut bindings::cgroup,
+    ) -> c_int {
+        PASS
+    }
+
+    fn ops(name: &[c_char]) -> bindings::bpf_oom_ops {
+        let mut ops = bindings::bpf_oom_ops {
+            handle_out_of_memory: Some(handler),
+            cgroup_id: 0,
+            name: [0; bindings::BPF_OOM_NAME_MAX_LEN as usize],
+        };
+        for (to, from) in ops.name.iter_mut().zip(name) {
+            *to = *from;
+        }
+        ops
+    }
+
+    #[test]
+    fn a_policy_has_a_handler() {
+        let mut ops = ops(b"a policy");
+        assert_eq!(validate(&ops), Ok(()));
+        ops.handle_out_of_memory = None;
+        assert_eq!(validate(&ops), Err(EINVAL));
+    }
+
+    #[test]
+    fn a_name_is_printable_and_ends() {
+        let long = [b'x'; bindings::BPF_OOM_NAME_MAX_LEN as usize];
+        assert_eq!(validate(&ops(b"")), Ok(()));
+        assert_eq!(validate(&ops(&long[1..])), Ok(()));
+        assert_eq!(validate(&ops(&long)), Err(EINVAL));
+        assert_eq!(validate(&ops(b"a\npolicy")), Err(EINVAL));
+        assert_eq!(validate(&ops(b"\xff")), Err(EINVAL));
+    }
+
+    #[test]
+    fn no_cgroup_id_is_the_roots() {
+        let mut ops = ops(b"");
+        // SAFETY: The map stays for the duration of the test; it is not registered.
+        let id = unsafe { Ops::from_raw(NonNull::from(&mut ops)) }.cgroup_id();
+        assert_eq!(id, Cgroup::root().id());
+        assert!(Cgroup::root().parent().is_none());
+    }
+}
