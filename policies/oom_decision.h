@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a policy tells user space: one struct oom_decision for each OOM it was
+ * asked about, in the ring buffer "decisions"; and what user space tells the
+ * policy "priority", in the hash map "priorities".
+ *
+ * Integers are in the machine's order, bytes are bytes, and ids are those of
+ * cgroups (the inode number of their directory).
+ */
+#ifndef __OOM_DECISION_H
+#define __OOM_DECISION_H
+
+#define OOM_CANDIDATES		16
+#define OOM_POLICY_NAME_LEN	64
+
+/* An entry of "priorities"; it holds for the cgroup and for those below, down to the next entry. */
+enum oom_class {
+	OOM_OMIT	= -2,	/* never */
+	OOM_AVOID	= -1,	/* when nothing else is left */
+	OOM_NORMAL	= 0,	/* what has no entry */
+	OOM_PREFER	= 1,	/* first */
+};
+
+enum oom_scope {
+	OOM_SCOPE_PROCESS	= 0,	/* the process with most memory */
+	OOM_SCOPE_CGROUP	= 1,	/* all processes */
+};
+
+struct oom_priority {
+	__s32 class;		/* enum oom_class */
+	__u32 scope;		/* enum oom_scope */
+};
+
+enum oom_verdict {
+	OOM_CHOSEN	= 0,	/* the choice */
+	OOM_SMALLER	= 1,	/* eligible, ranks lower */
+	OOM_PROTECTED	= 2,	/* within its memory.min or memory.low */
+	OOM_OMITTED	= 3,	/* its entry says never */
+	OOM_DYING	= 4,	/* the kill gave -ESRCH: its processes are exiting already */
+	OOM_REFUSED	= 5,	/* the kill gave -EPERM: its processes must not be killed */
+};
+
+struct oom_candidate {
+	__u64 cgroup_id;
+	__u64 anon;		/* bytes of anonymous memory */
+	__u64 shmem;		/* bytes of shared memory */
+	__u64 usage;		/* bytes, memory.current */
+	__s32 class;		/* enum oom_class */
+	__u32 verdict;		/* enum oom_verdict */
+};
+
+struct oom_decision {
+	__u64 time_ns;		/* when the policy was asked, CLOCK_MONOTONIC */
+	__u64 took_ns;		/* from then until it returned */
+	__u64 oom_cgroup_id;	/* out of memory; the root's when the whole system is */
+	__u64 policy_cgroup_id;	/* where the policy is attached */
+	__u64 chosen_cgroup_id;	/* 0 when nothing was chosen */
+	__u32 chosen_pid;	/* 0 when the whole cgroup was chosen */
+	__s32 result;		/* processes killed, or the last kill's negative errno */
+	__u32 dry_run;		/* 1 when the policy only says what it would do */
+	__u32 nr_candidates;	/* memory cgroups that were looked at */
+	char policy[OOM_POLICY_NAME_LEN];
+	char comm[16];		/* of chosen_pid */
+	struct oom_candidate candidates[OOM_CANDIDATES]; /* the highest ranking, best first */
+};
+
+#endif /* __OOM_DECISION_H */

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the policies here have in common. They rank the memory cgroups that an
+ * OOM leaves to choose from, kill the first one of them that can be killed, and
+ * put the decision in a ring buffer.
+ *
+ * A policy includes this file, says in oom_judge() what may be killed and what
+ * goes first, in oom_kill() how, and calls oom_decide() when the kernel asks.
+ *
+ * Candidates are the memory cgroups that have processes. Only leaves have, and
+ * the root: a cgroup below that does not have the memory controller is part of
+ * its ancestor's memory cgroup, also where processes are concerned. The root is
+ * no candidate: what runs there is not in anybody's cgroup, and is left to the
+ * kernel's choice along with every OOM in which nothing else can be killed.
+ *
+ * Variables hold the decision that is being made. That is safe because the
+ * kernel decides about one OOM at a time, with oom_lock held.
+ */
+#ifndef __OOM_POLICY_BPF_H
+#define __OOM_POLICY_BPF_H
+
+#include "vmlinux.h"
+#include <asm-generic/errno-base.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "bpf_memcontrol.bpf.h"
+#include "oom_decision.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} decisions SEC(".maps");
+
+static struct oom_decision decision;
+
+/* Cgroups that are deeper are taken for children of one at OOM_MAX_DEPTH - 2. */
+#define OOM_MAX_DEPTH	64
+
+/*
+ * Defined by the policy. Called for each memory cgroup from the one that is out
+ * of memory on, which has depth 0; parents come before their children, so that
+ * a policy can hand down what it knows. Sets the class, and another verdict
+ * than OOM_SMALLER where the cgroup must not be killed.
+ *
+ * Runs in an RCU read-side critical section.
+ */
+static void oom_judge(struct mem_cgroup *memcg, u64 depth, struct oom_candidate *candidate);
+
+/*
+ * Defined by the policy. Kills @memcg, or something in it. Returns how many
+ * processes that were, or a negative errno. Must not kill when OOM_DRY_RUN is 1.
+ */
+static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg);
+
+/* audit.bpf.c says 1: the policy only says what it would do, under a name of its own. */
+#ifndef OOM_DRY_RUN
+#define OOM_DRY_RUN	0
+#endif
+
+#if OOM_DRY_RUN
+#define OOM_POLICY(policy)	audit_##policy
+#define OOM_POLICY_NAME(name)	"audit-" name
+#else
+#define OOM_POLICY(policy)	policy
+#define OOM_POLICY_NAME(name)	name
+#endif
+
+static bool oom_goes_before(const struct oom_candidate *a, const struct oom_candidate *b)
+{
+	bool a_eligible = a->verdict == OOM_SMALLER;
+	bool b_eligible = b->verdict == OOM_SMALLER;
+
+	if (!b->cgroup_id)
+		return true;
+	/* What must not be killed is listed if there is room. */
+	if (a_eligible != b_eligible)
+		return a_eligible;
+	if (a->class != b->class)
+		return a->class > b->class;
+	return a->anon + a->shmem > b->anon + b->shmem;
+}
+
+static void oom_rank(const struct oom_candidate *candidate)
+{
+	struct oom_candidate *candidates = decision.candidates;
+	struct oom_candidate lower = *candidate, higher;
+	int i;
+
+	if (!oom_goes_before(candidate, &candidates[OOM_CANDIDATES - 1]))
+		return;
+	for (i = 0; i < OOM_CANDIDATES; i++) {
+		if (oom_goes_before(&lower, &candidates[i])) {
+			higher = lower;
+			lower = candidates[i];
+			candidates[i] = higher;
+		}
+	}
+}
+
+#define OOM_PAGE_STATE(memcg, item) \
+	bpf_mem_cgroup_page_state(memcg, bpf_core_enum_value(enum node_stat_item, item))
+
+static void oom_visit(struct mem_cgroup *memcg, u64 depth)
+{
+	struct oom_candidate candidate = {
+		.cgroup_id = memcg->css.cgroup->kn->id,
+		.verdict = OOM_SMALLER,
+	};
+
+	oom_judge(memcg, depth, &candidate);
+	if (!memcg->css.parent || !memcg->css.nr_populated_csets)
+		return;
+
+	decision.nr_candidates++;
+	candidate.anon = OOM_PAGE_STATE(memcg, NR_ANON_MAPPED);
+	candidate.shmem = OOM_PAGE_STATE(memcg, NR_SHMEM);
+	candidate.usage = bpf_mem_cgroup_usage(memcg);
+	oom_rank(&candidate);
+}
+
+static void oom_walk(struct mem_cgroup *top)
+{
+	int top_level = top->css.cgroup->level;
+	struct cgroup_subsys_state *pos;
+
+	/* Sums up what each CPU has counted, for all cgroups below as well. */
+	bpf_mem_cgroup_flush_stats(top);
+
+	bpf_rcu_read_lock();
+	/* Memory csses: each memory cgroup is visited once. */
+	bpf_for_each(css, pos, &top->css, BPF_CGROUP_ITER_DESCENDANTS_PRE) {
+		struct mem_cgroup *memcg = bpf_get_mem_cgroup(pos);
+		u64 depth;
+
+		if (!memcg)
+			continue; /* it is being freed */
+		depth = memcg->css.cgroup->level - top_level;
+		oom_visit(memcg, depth < OOM_MAX_DEPTH ? depth : OOM_MAX_DEPTH - 1);
+		bpf_put_mem_cgroup(memcg);
+	}
+	bpf_rcu_read_unlock();
+}
+
+static int oom_kill_candidate(struct oom_control *oc, u64 cgroup_id)
+{
+	struct mem_cgroup *memcg;
+	struct cgroup *cgrp;
+	int ret = -ESRCH;
+
+	cgrp = bpf_cgroup_from_id(cgroup_id);
+	if (!cgrp)
+		return -ESRCH;
+	memcg = bpf_get_mem_cgroup(&cgrp->self);
+	if (memcg) {
+		/* If the controller was switched off there, it is the ancestor's by now. */
+		if (memcg->css.cgroup == cgrp)
+			ret = oom_kill(oc, memcg);
+		bpf_put_mem_cgroup(memcg);
+	}
+	bpf_cgroup_release(cgrp);
+	return ret;
+}
+
+static void oom_choose(struct oom_control *oc)
+{
+	int i;
+
+	bpf_for(i, 0, OOM_CANDIDATES) {
+		struct oom_candidate *candidate = &decision.candidates[i];
+
+		if (!candidate->cgroup_id || candidate->verdict != OOM_SMALLER)
+			break;
+		decision.result = oom_kill_candidate(oc, candidate->cgroup_id);
+		if (decision.result >= 0) {
+			candidate->verdict = OOM_CHOSEN;
+			decision.chosen_cgroup_id = candidate->cgroup_id;
+			break;
+		}
+		candidate->verdict = decision.result == -ESRCH ? OOM_DYING : OOM_REFUSED;
+	}
+}
+
+/* Returns what handle_out_of_memory() has to return. */
+static int oom_decide(struct oom_control *oc, struct cgroup *cgrp, const char *policy)
+{
+	struct mem_cgroup *domain = oc->memcg, *memcg;
+
+	__builtin_memset(&decision, 0, sizeof(decision));
+	decision.time_ns = bpf_ktime_get_ns();
+	decision.policy_cgroup_id = cgrp->kn->id;
+	decision.dry_run = OOM_DRY_RUN;
+	bpf_probe_read_kernel_str(decision.policy, sizeof(decision.policy), policy);
+
+	memcg = domain ? bpf_get_mem_cgroup(&domain->css) : bpf_get_root_mem_cgroup();
+	if (memcg) {
+		decision.oom_cgroup_id = memcg->css.cgroup->kn->id;
+		oom_walk(memcg);
+		oom_choose(oc);
+		bpf_put_mem_cgroup(memcg);
+	}
+
+	decision.took_ns = bpf_ktime_get_ns() - decision.time_ns;
+	bpf_ringbuf_output(&decisions, &decision, sizeof(decision), 0);
+	return decision.result > 0 ? BPF_OOM_HANDLED : BPF_OOM_PASS;
+}
+
+#endif /* __OOM_POLICY_BPF_H */
