@@ -15,7 +15,7 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: &[&str] = &["tree"];
+const PROGRAMS: &[&str] = &["policies", "tree"];
 
 fn variable(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(PathBuf::from(

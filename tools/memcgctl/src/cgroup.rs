@@ -2,21 +2,27 @@
 
 //! Cgroups as users name them: by directory, or by path below the mount.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirEntryExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+
+use crate::format::printable;
 
 /// A directory of the cgroup v2 file system, held open.
 pub struct Cgroup {
@@ -27,12 +33,8 @@ pub struct Cgroup {
 impl Cgroup {
     /// Opens the cgroup that the user named, or the top of the hierarchy.
     pub fn open(name: Option<&Path>) -> Result<Self> {
-        let mountinfo =
-            fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-        let mounts = cgroup2_mounts(&mountinfo);
-        let Some(top) = mounts.first() else {
-            bail!("no cgroup v2 file system is mounted (mount -t cgroup2 none /sys/fs/cgroup)");
-        };
+        let mounts = mounts("cgroup2")?;
+        let top = top(&mounts)?;
         // Every mount of cgroup v2 shows the one hierarchy, and has its device.
         let device = fs::metadata(top)
             .with_context(|| format!("cannot look at {}", top.display()))?
@@ -75,12 +77,178 @@ impl Cgroup {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// The id that the kernel has for the cgroup: the inode number of its directory.
+    pub fn id(&self) -> Result<u64> {
+        let metadata = self.dir.metadata();
+        Ok(metadata
+            .with_context(|| format!("cannot look at {}", self.path))?
+            .ino())
+    }
 }
 
 impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
+}
+
+/// What an argument names: a cgroup by its path, or by its id when it may be gone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    Path(PathBuf),
+    Id(u64),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name.strip_prefix("id:") {
+            None => Ok(Self::Path(name.into())),
+            Some(id) => match id.parse() {
+                Ok(id) if id != 0 => Ok(Self::Id(id)),
+                _ => Err("a cgroup's id is a positive number (id:1234)".to_string()),
+            },
+        }
+    }
+}
+
+impl Target {
+    pub fn find(&self) -> Result<Place> {
+        match self {
+            Self::Path(path) => {
+                let cgroup = Cgroup::open(Some(path))?;
+                Ok(Place {
+                    id: cgroup.id()?,
+                    path: Some(cgroup.path().to_string()),
+                })
+            }
+            Self::Id(id) => Ok(Paths::read()?.place(*id)),
+        }
+    }
+}
+
+/// A cgroup that there is, or was: its path is known as long as it exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub id: u64,
+    pub path: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => f.write_str(&printable(path)),
+            None => write!(f, "removed (id {})", self.id),
+        }
+    }
+}
+
+/// The path of each cgroup, by its id.
+pub struct Paths {
+    top: PathBuf,
+    by_id: HashMap<u64, String>,
+}
+
+impl Paths {
+    pub fn read() -> Result<Self> {
+        let mounts = mounts("cgroup2")?;
+        let mut paths = Self {
+            top: top(&mounts)?.clone(),
+            by_id: HashMap::new(),
+        };
+        paths.update()?;
+        Ok(paths)
+    }
+
+    /// Looks for cgroups again. Those that are gone meanwhile keep their names.
+    pub fn update(&mut self) -> Result<()> {
+        let id = fs::metadata(&self.top)
+            .with_context(|| format!("cannot look at {}", self.top.display()))?
+            .ino();
+        self.by_id.insert(id, "/".to_string());
+        let mut pending = vec![(self.top.clone(), String::new())];
+        while let Some((dir, parent)) = pending.pop() {
+            // What was removed since it was seen has no children either.
+            let Ok(entries) = fs::read_dir(dir) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let path = format!("{parent}/{}", entry.file_name().to_string_lossy());
+                    self.by_id.insert(entry.ino(), path.clone());
+                    pending.push((entry.path(), path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub fn of<const COUNT: usize>(paths: [(u64, &str); COUNT]) -> Self {
+        Self {
+            top: PathBuf::new(),
+            by_id: paths.map(|(id, path)| (id, path.to_string())).into(),
+        }
+    }
+
+    pub fn knows(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub fn place(&self, id: u64) -> Place {
+        Place {
+            id,
+            path: self.by_id.get(&id).cloned(),
+        }
+    }
+}
+
+/// The cgroup that the memory of a cgroup is charged to: itself, or the nearest
+/// ancestor that has the memory controller.
+pub fn charged_to(path: &str) -> Result<&str> {
+    let mounts = mounts("cgroup2")?;
+    let top = top(&mounts)?;
+    // The root's memory cgroup is there without that file.
+    Ok(ancestors(path)
+        .find(|ancestor| file(top, ancestor, "memory.current").exists())
+        .unwrap_or("/"))
+}
+
+/// What to do about a cgroup that does not have the memory controller.
+pub fn without_controller(path: &str) -> Result<String> {
+    let mounts = mounts("cgroup2")?;
+    let top = top(&mounts)?;
+    let charged = charged_to(path)?;
+    let mut switches: Vec<_> = ancestors(path)
+        .skip(1)
+        .take_while(|ancestor| ancestor.len() >= charged.len())
+        .map(|ancestor| file(top, ancestor, "cgroup.subtree_control"))
+        .map(|switch| switch.display().to_string())
+        .collect();
+    // A controller is switched on from above.
+    switches.reverse();
+    Ok(format!(
+        "attach to {}, to which its memory is charged, or give it the controller (echo +memory | tee {})",
+        printable(charged),
+        switches.join(" ")
+    ))
+}
+
+fn file(top: &Path, path: &str, name: &str) -> PathBuf {
+    top.join(path.trim_start_matches('/')).join(name)
+}
+
+/// A path, its parent, and so on up to the root.
+pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| {
+        let (parent, name) = path.rsplit_once('/')?;
+        match parent {
+            "" => (!name.is_empty()).then_some("/"),
+            _ => Some(parent),
+        }
+    })
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -111,8 +279,19 @@ fn path_below(dir: &Path, mounts: &[PathBuf]) -> String {
     }
 }
 
-/// The mount points of cgroup v2 in `/proc/self/mountinfo`, in its order.
-fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+/// Where file systems of this type are mounted, the one mounted first in front.
+pub fn mounts(fs_type: &str) -> Result<Vec<PathBuf>> {
+    let mountinfo = fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    Ok(mount_points(&mountinfo, fs_type))
+}
+
+fn top(mounts: &[PathBuf]) -> Result<&PathBuf> {
+    mounts
+        .first()
+        .context("no cgroup v2 file system is mounted (mount -t cgroup2 none /sys/fs/cgroup)")
+}
+
+fn mount_points(mountinfo: &[u8], fs_type: &str) -> Vec<PathBuf> {
     mountinfo
         .split(|&byte| byte == b'\n')
         .filter_map(|line| {
@@ -120,7 +299,7 @@ fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
             let point = fields.nth(4)?;
             // A variable number of optional fields ends with "-".
             fields.find(|field| field == b"-")?;
-            (fields.next()? == b"cgroup2").then(|| unescape(point))
+            (fields.next()? == fs_type.as_bytes()).then(|| unescape(point))
         })
         .collect()
 }
@@ -155,13 +334,13 @@ mod tests {
     #[test]
     fn mounts_are_found_and_unescaped() {
         assert_eq!(
-            cgroup2_mounts(MOUNTINFO),
+            mount_points(MOUNTINFO, "cgroup2"),
             [
                 PathBuf::from("/sys/fs/cgroup"),
                 PathBuf::from("/mnt/my groups")
             ]
         );
-        assert_eq!(cgroup2_mounts(b""), Vec::<PathBuf>::new());
+        assert_eq!(mount_points(MOUNTINFO, "bpf"), Vec::<PathBuf>::new());
         assert_eq!(unescape(b"a\\134\\9"), PathBuf::from("a\\\\9"));
     }
 
@@ -193,5 +372,33 @@ mod tests {
         assert_eq!(below("/cg/a/b"), "/a/b");
         assert_eq!(below("/cg/inner/b"), "/b");
         assert_eq!(below("/elsewhere"), "/elsewhere");
+    }
+
+    #[test]
+    fn targets_are_paths_or_ids() {
+        assert_eq!("id:12".parse(), Ok(Target::Id(12)));
+        assert_eq!("/a/id:12".parse(), Ok(Target::Path("/a/id:12".into())));
+        assert_eq!("./id:12".parse(), Ok(Target::Path("./id:12".into())));
+        for bad in ["id:", "id:0", "id:-1", "id:x", "id:12 "] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_removed_cgroup_has_its_id_left() {
+        let place = |path: Option<&str>| Place {
+            id: 7,
+            path: path.map(String::from),
+        };
+        assert_eq!(place(Some("/a\nb")).to_string(), "/a\\u{a}b");
+        assert_eq!(place(None).to_string(), "removed (id 7)");
+    }
+
+    #[test]
+    fn ancestors_end_with_the_root() {
+        let all = |path: &'static str| ancestors(path).collect::<Vec<_>>();
+        assert_eq!(all("/a/b"), ["/a/b", "/a", "/"]);
+        assert_eq!(all("/a"), ["/a", "/"]);
+        assert_eq!(all("/"), ["/"]);
     }
 }

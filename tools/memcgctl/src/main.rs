@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl`: looks at memory cgroups through BPF.
+//! `memcgctl`: looks at memory cgroups and decides about their OOMs, through BPF.
 //!
 //! A command is a module with its arguments (`Args`) and a `run()`.
 
 mod cgroup;
+mod format;
+mod generate;
 mod kernel;
+mod oom;
+mod sys;
 mod tree;
 
 use std::io;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
 
-/// Looks at memory cgroups through the kfuncs of the rust_bpf_memcontrol module.
+/// Looks at memory cgroups and attaches OOM policies, through the kfuncs of the rust_bpf_memcontrol module.
 #[derive(Parser)]
 #[command(
     version,
@@ -28,11 +33,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Tree(tree::Args),
+    Oom(oom::Args),
+    Generate(generate::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tree(args) => tree::run(&args),
+        Command::Oom(args) => oom::run(&args),
+        Command::Generate(args) => generate::run(&args, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,11 +65,38 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_grammar_is_that_of_the_help() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(drop);
+        for line in [
+            "memcgctl oom attach largest.bpf.o /",
+            "memcgctl oom replace system.slice priority.bpf.o",
+            "memcgctl oom list --json",
+            "memcgctl oom prio set prefer --scope cgroup ci.slice batch.slice",
+            "memcgctl oom prio set avoid user.slice --policy /",
+            "memcgctl oom prio unset id:12 --policy id:34",
+            "memcgctl oom prio list",
+            "memcgctl oom watch system.slice --json -n 1",
+            "memcgctl oom detach id:1234",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in [
+            "memcgctl oom",
+            "memcgctl oom attach largest.bpf.o",
+            "memcgctl oom detach id:x",
+            "memcgctl oom prio set first ci.slice",
+            "memcgctl oom prio set avoid",
+            "memcgctl oom watch -n 0",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

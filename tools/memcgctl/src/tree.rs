@@ -28,6 +28,7 @@ use libbpf_rs::MapFlags;
 use serde::Serialize;
 
 use crate::cgroup::Cgroup;
+use crate::format;
 use crate::kernel;
 use record::Figures;
 use record::Record;
@@ -99,7 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
-        print_json(&mut out, &rows)
+        format::json(&mut out, &rows)
     } else {
         table::print(&mut out, &rows)
     }
@@ -202,15 +203,6 @@ fn rows(records: Vec<Record>, top: &str) -> Vec<Row> {
         .collect()
 }
 
-fn print_json(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
-    let mut separator = "[\n";
-    for row in rows {
-        write!(out, "{separator}{}", serde_json::to_string(row)?)?;
-        separator = ",\n";
-    }
-    writeln!(out, "\n]")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +267,7 @@ mod tests {
             "/",
         );
         let mut out = Vec::new();
-        print_json(&mut out, &rows).unwrap();
+        format::json(&mut out, &rows).unwrap();
         let expected = r#"[
 {"path":"/","id":1,"memcg_id":1,"inherited":false,"usage":4096,"anon":null,"file":null,"shmem":null,"pgfault":null},
 {"path":"/q\"\\\u001b","id":2,"memcg_id":1,"inherited":true,"usage":null,"anon":null,"file":null,"shmem":null,"pgfault":null},

@@ -6,6 +6,10 @@ use std::io;
 use std::io::Write;
 
 use super::Row;
+use crate::format;
+use crate::format::printable;
+use crate::format::size;
+use crate::format::Align;
 
 const HEADER: [&str; 7] = [
     "CGROUP", "MEMCG", "USAGE", "ANON", "FILE", "SHMEM", "FAULTS",
@@ -20,19 +24,9 @@ pub fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     let table: Vec<[String; 7]> = std::iter::once(HEADER.map(String::from))
         .chain(rows.iter().zip(branches(rows)).map(cells))
         .collect();
-    let mut widths = [0; 7];
-    for line in &table {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for [name, figures @ ..] in &table {
-        write!(out, "{name:<width$}", width = widths[0])?;
-        for (cell, width) in figures.iter().zip(&widths[1..]) {
-            write!(out, "  {cell:>width$}")?;
-        }
-        writeln!(out)?;
-    }
+    let mut align = [Align::Right; 7];
+    align[0] = Align::Left;
+    format::table(out, align, &table)?;
     if rows.iter().any(|row| row.inherited) {
         writeln!(out, "\n{FOOTNOTE}")?;
     }
@@ -81,42 +75,6 @@ fn branches(rows: &[Row]) -> Vec<String> {
         .collect();
     branches.reverse();
     branches
-}
-
-/// Names may hold any byte but a slash and a newline; a terminal obeys some.
-fn printable(name: &str) -> String {
-    name.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_unicode());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
-
-/// Bytes in the largest unit that leaves a figure of at least 1, to one decimal.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-
-    if bytes == 0 {
-        return "0".to_string();
-    }
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut unit = 0;
-    let mut tenths = rounded_tenths(bytes, unit);
-    // What rounds to 1024 of a unit is 1 of the next.
-    while tenths >= 10240 && unit + 1 < UNITS.len() {
-        unit += 1;
-        tenths = rounded_tenths(bytes, unit);
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-fn rounded_tenths(bytes: u64, unit: usize) -> u128 {
-    let one = 1u128 << (10 * (unit + 1));
-    (u128::from(bytes) * 10 + one / 2) / one
 }
 
 #[cfg(test)]
@@ -185,28 +143,5 @@ CGROUP           MEMCG    USAGE     ANON  FILE  SHMEM   FAULTS
             branches(&rows),
             ["", "├─ ", "│  └─ ", "└─ ", "   ├─ ", "   └─ "]
         );
-    }
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(printable("a\x1b[31mé"), "a\\u{1b}[31mé");
-    }
-
-    #[test]
-    fn sizes() {
-        for (bytes, shown) in [
-            (0, "0"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (4096, "4.0 KiB"),
-            (1024 * 1024 - 1, "1.0 MiB"),
-            (20 << 20, "20.0 MiB"),
-            (1023 << 20, "1023.0 MiB"),
-            (1 << 30, "1.0 GiB"),
-            (u64::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(size(bytes), shown);
-        }
     }
 }

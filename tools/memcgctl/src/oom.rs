@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `memcgctl oom`: OOM policies, which decide in BPF what an OOM kills.
+
+mod attach;
+mod bytes;
+mod decision;
+mod detach;
+mod link;
+mod list;
+mod object;
+mod policy;
+mod prio;
+mod replace;
+mod watch;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Attach OOM policies to cgroups, and see what they decide
+///
+/// An OOM policy is a BPF program that is asked, before the kernel's own OOM killer is, what
+/// to kill when a cgroup at or below the one it is attached to runs out of memory: the policy
+/// of the nearest cgroup first, then on upwards as long as nothing was killed. One that is
+/// attached to the root is also asked when the whole system is out of memory.
+#[derive(clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+CGROUP is a cgroup's path below the mount (system.slice), a directory
+(/sys/fs/cgroup/system.slice, ./system.slice), / for the root, or id:N for the
+cgroup with that id, which need not exist any more.",
+    after_long_help = "\
+CGROUP is a cgroup's path below the mount (system.slice), a directory
+(/sys/fs/cgroup/system.slice, ./system.slice), / for the root, or id:N for the
+cgroup with that id, which need not exist any more (memcgctl oom list shows ids).
+
+Examples:
+  memcgctl oom attach largest.bpf.o /            one policy for the whole system
+  memcgctl oom attach priority.bpf.o user.slice  another one below user.slice
+  memcgctl oom prio set avoid user.slice/user-1000.slice
+  memcgctl oom list                              what is attached where
+  memcgctl oom watch                             decisions, as they are made
+  memcgctl oom detach user.slice"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Attach(attach::Args),
+    List(list::Args),
+    Replace(replace::Args),
+    Detach(detach::Args),
+    Prio(prio::Args),
+    Watch(watch::Args),
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    match &args.command {
+        Command::Attach(args) => attach::run(args),
+        Command::List(args) => list::run(args),
+        Command::Replace(args) => replace::run(args),
+        Command::Detach(args) => detach::run(args),
+        Command::Prio(args) => prio::run(args),
+        Command::Watch(args) => watch::run(args),
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What holds a policy: a link, and the files of bpffs that pin it.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use libbpf_rs::query::LinkInfo;
+use libbpf_rs::query::LinkTypeInfo;
+use libbpf_rs::Link;
+
+use crate::cgroup;
+use crate::sys;
+
+const BPFFS: &str = "/sys/fs/bpf";
+/// Where memcgctl pins the links that it makes, in files named by the cgroup's id.
+const PINS: &str = "/sys/fs/bpf/memcgctl";
+
+/// A link of a struct_ops map.
+pub struct PolicyLink {
+    fd: OwnedFd,
+    pub id: u32,
+    pub map_id: u32,
+}
+
+impl AsFd for PolicyLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl PolicyLink {
+    fn open(id: u32) -> io::Result<Option<Self>> {
+        match sys::open_link(id) {
+            Ok(fd) => Ok(map_id(fd.as_fd()).map(|map_id| Self { fd, id, map_id })),
+            // It went away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn detach(&self) -> io::Result<()> {
+        sys::detach_link(self.as_fd())
+    }
+}
+
+/// The struct_ops map that a link holds; `None` for a link of another type.
+fn map_id(link: BorrowedFd<'_>) -> Option<u32> {
+    match LinkInfo::from_fd(link).ok()?.info {
+        LinkTypeInfo::StructOps(info) => Some(info.map_id),
+        _ => None,
+    }
+}
+
+/// All links of struct_ops maps.
+pub fn list() -> Result<Vec<PolicyLink>> {
+    let mut links = Vec::new();
+    let mut last = 0;
+    while let Some(id) = sys::next_link(last).context("cannot list BPF links")? {
+        links.extend(
+            PolicyLink::open(id).with_context(|| format!("cannot open the BPF link {id}"))?,
+        );
+        last = id;
+    }
+    Ok(links)
+}
+
+/// The link that holds a struct_ops map; `None` when it was registered without one.
+pub fn find(map_id: u32) -> Result<Option<PolicyLink>> {
+    Ok(list()?.into_iter().find(|link| link.map_id == map_id))
+}
+
+/// A file of bpffs that pins a link.
+#[derive(Debug, PartialEq)]
+pub struct Pin {
+    pub path: PathBuf,
+    pub link_id: u32,
+}
+
+/// The pins of struct_ops links, in every bpffs that is mounted here.
+pub fn pins() -> Result<Vec<Pin>> {
+    let mut pins = Vec::new();
+    let mut pending = cgroup::mounts("bpf")?;
+    while let Some(dir) = pending.pop() {
+        let Ok(entries) = fs::read_dir(dir) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                Ok(kind) if kind.is_file() => pins.extend(pin(entry.path())),
+                _ => {}
+            }
+        }
+    }
+    pins.sort_by(|a, b| a.path.cmp(&b.path));
+    pins.dedup();
+    Ok(pins)
+}
+
+/// What a file of bpffs pins, if that is a link of a struct_ops map.
+fn pin(path: PathBuf) -> Option<Pin> {
+    // bpffs pins maps and programs as well, and libbpf opens them as links.
+    let link = Link::open(&path).ok()?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_fd().as_raw_fd()));
+    Some(Pin {
+        path,
+        link_id: struct_ops_link(&info.ok()?)?,
+    })
+}
+
+/// The id of a link, from what fdinfo says of it.
+fn struct_ops_link(fdinfo: &str) -> Option<u32> {
+    let value = |key| {
+        let mut lines = fdinfo.lines().filter_map(|line| line.split_once(":\t"));
+        lines.find_map(|(name, value)| (name == key).then_some(value))
+    };
+    (value("link_type")? == "struct_ops")
+        .then(|| value("link_id")?.parse().ok())
+        .flatten()
+}
+
+/// The file that pins memcgctl's link for a cgroup.
+pub fn pin_path(cgroup_id: u64) -> PathBuf {
+    Path::new(PINS).join(cgroup_id.to_string())
+}
+
+/// Fails when links cannot be pinned, before one is made.
+pub fn check_bpffs() -> Result<()> {
+    if !cgroup::mounts("bpf")?
+        .iter()
+        .any(|mount| mount == Path::new(BPFFS))
+    {
+        bail!("no bpffs on {BPFFS} to pin the policy in (mount -t bpf bpf {BPFFS})");
+    }
+    Ok(())
+}
+
+/// Pins the link of a policy that was just attached to a cgroup.
+pub fn pin_for(link: &mut Link, cgroup_id: u64) -> Result<PathBuf> {
+    let path = pin_path(cgroup_id);
+    let mut pin = || -> Result<()> {
+        fs::create_dir_all(PINS)?;
+        // A cgroup has one policy: what was pinned before this one is detached.
+        remove_pin(&path)?;
+        Ok(link.pin(&path)?)
+    };
+    pin().with_context(|| {
+        format!(
+            "cannot pin the policy on {}, so it is detached again",
+            path.display()
+        )
+    })?;
+    Ok(path)
+}
+
+/// Removes a pin, if it is there.
+pub fn remove_pin(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_links_of_struct_ops_count() {
+        let fdinfo = "pos:\t0\nlink_type:\tstruct_ops\nlink_id:\t12\nmap_id:\t34\n";
+        assert_eq!(struct_ops_link(fdinfo), Some(12));
+        assert_eq!(struct_ops_link(&fdinfo.replace("struct_ops", "iter")), None);
+        assert_eq!(
+            struct_ops_link("pos:\t0\nmap_type:\t26\nmap_id:\t34\n"),
+            None
+        );
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! BPF objects that hold an OOM policy.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::anyhow;
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use libbpf_rs::btf::types::Composite;
+use libbpf_rs::btf::types::DataSec;
+use libbpf_rs::btf::types::Int;
+use libbpf_rs::btf::types::MemberAttr;
+use libbpf_rs::btf::types::Var;
+use libbpf_rs::libbpf_sys;
+use libbpf_rs::Btf;
+use libbpf_rs::HasSize;
+use libbpf_rs::Link;
+use libbpf_rs::MapCore;
+use libbpf_rs::MapHandle;
+use libbpf_rs::Object;
+use libbpf_rs::ObjectBuilder;
+use libbpf_rs::OpenObject;
+use libbpf_rs::ReferencesType;
+
+use crate::kernel;
+use crate::sys;
+
+const POLICY: &str = "bpf_oom_ops";
+const SECTIONS: [&str; 2] = [".struct_ops.link", ".struct_ops"];
+
+/// The struct_ops map of a policy, as the object's type information has it.
+#[derive(Debug, PartialEq)]
+struct PolicyMap {
+    name: OsString,
+    /// Of the member cgroup_id, in bytes.
+    cgroup_id: usize,
+}
+
+/// A policy that is in the kernel, and not yet attached.
+pub struct Loaded {
+    object: Object,
+    map: OsString,
+}
+
+impl Loaded {
+    /// Loads the policy of the object at `path`, for a cgroup. A map of the
+    /// object that has the name, type and layout of `shared` is that one.
+    pub fn load(path: &Path, cgroup_id: u64, shared: Option<&MapHandle>) -> Result<Self> {
+        let shown = path.display();
+        let is_file = File::open(path)
+            .and_then(|file| file.metadata())
+            .map(|metadata| metadata.is_file());
+        if !is_file.with_context(|| format!("cannot open {shown}"))? {
+            bail!("{shown} is not a file");
+        }
+        kernel::capture_warnings();
+        let btf = Btf::from_path(path).map_err(|_| {
+            anyhow!("{shown} is not a BPF object with type information (clang -g --target=bpf)")
+        })?;
+        let map = policy_map(&btf).with_context(|| format!("{shown} is not an OOM policy"))?;
+        let mut object = ObjectBuilder::default()
+            .open_file(path)
+            .map_err(kernel::explain)
+            .with_context(|| format!("cannot read {shown}"))?;
+        prepare(&mut object, &map, cgroup_id, shared)?;
+        Ok(Self {
+            object: object
+                .load()
+                .map_err(kernel::explain)
+                .with_context(|| format!("cannot load {shown}"))?,
+            map: map.name,
+        })
+    }
+
+    /// Registers the policy. What that returns holds it, until it is dropped.
+    pub fn attach(&mut self) -> io::Result<Link> {
+        let map = self.object.maps().find(|map| map.name() == self.map);
+        sys::attach_struct_ops(&map.ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// Puts the policy in the place of the one that `link` holds.
+    pub fn replace(&mut self, link: impl AsFd, old: impl AsFd) -> io::Result<()> {
+        let map = self.object.maps().find(|map| map.name() == self.map);
+        sys::update_link(
+            link.as_fd(),
+            map.ok_or(io::ErrorKind::NotFound)?.as_fd(),
+            old.as_fd(),
+        )
+    }
+}
+
+/// Finds the one policy of an object, and where its cgroup is written.
+fn policy_map(btf: &Btf<'_>) -> Result<PolicyMap> {
+    let mut policies = Vec::new();
+    for section in btf.type_by_kind::<DataSec<'_>>() {
+        if !SECTIONS
+            .iter()
+            .any(|name| section.name() == Some(OsStr::new(name)))
+        {
+            continue;
+        }
+        for entry in section.iter() {
+            let Some(variable) = btf.type_by_id::<Var<'_>>(entry.ty) else {
+                continue;
+            };
+            let policy = variable.referenced_type();
+            if policy.name() == Some(OsStr::new(POLICY)) {
+                let name = variable.name().unwrap_or_default().to_os_string();
+                policies.push((name, policy));
+            }
+        }
+    }
+    let [(name, policy)] = policies.as_slice() else {
+        if policies.is_empty() {
+            bail!("it has no struct {POLICY} in SEC(\"{}\")", SECTIONS[0]);
+        }
+        let names: Vec<_> = policies
+            .iter()
+            .map(|(name, _)| name.to_string_lossy())
+            .collect();
+        bail!(
+            "it has {} of struct {POLICY} ({}), and memcgctl attaches one",
+            names.len(),
+            names.join(", ")
+        );
+    };
+    let cgroup_id = Composite::try_from(*policy).ok().and_then(|policy| {
+        let member = policy
+            .iter()
+            .find(|member| member.name == Some(OsStr::new("cgroup_id")))?;
+        let MemberAttr::Normal { offset } = member.attr else {
+            return None;
+        };
+        let integer = btf
+            .type_by_id::<libbpf_rs::btf::BtfType<'_>>(member.ty)?
+            .skip_mods_and_typedefs();
+        (Int::try_from(integer).ok()?.size() == size_of::<u64>()).then_some(offset as usize / 8)
+    });
+    Ok(PolicyMap {
+        name: name.clone(),
+        cgroup_id: cgroup_id.with_context(|| {
+            format!(
+                "its struct {POLICY} has no 64-bit member cgroup_id: include bpf_memcontrol.bpf.h"
+            )
+        })?,
+    })
+}
+
+fn prepare(
+    object: &mut OpenObject,
+    policy: &PolicyMap,
+    cgroup_id: u64,
+    shared: Option<&MapHandle>,
+) -> Result<()> {
+    for mut map in object.maps_mut() {
+        if map.name() == policy.name {
+            map.initial_value_mut()
+                .and_then(|value| value.get_mut(policy.cgroup_id..)?.first_chunk_mut())
+                .map(|member| *member = cgroup_id.to_ne_bytes())
+                .context("the object ends within its policy")?;
+            // Only a link can be pinned and updated, also when the object does not ask for one.
+            map.set_map_flags(map.map_flags() | libbpf_sys::BPF_F_LINK)?;
+        } else if let Some(shared) = shared.filter(|shared| {
+            map.name() == shared.name()
+                && map.map_type() == shared.map_type()
+                && map.key_size() == shared.key_size()
+                && map.value_size() == shared.value_size()
+        }) {
+            map.reuse_fd(shared.as_fd())
+                .context("cannot keep the priorities")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `memcgctl oom replace`: another policy in the place of an attached one.
+
+use std::mem::MaybeUninit;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use libbpf_rs::MapHandle;
+use nix::errno::Errno;
+
+use super::attach;
+use super::link;
+use super::object::Loaded;
+use super::policy::Policies;
+use super::prio;
+use crate::cgroup::Target;
+use crate::format::printable;
+
+/// Put another OOM policy in the place of a cgroup's
+///
+/// Whoever attached the policy that is there, its link is updated: an OOM is put to the old
+/// policy or to the new one, never to none, and everything that holds the old one (a pin, a
+/// process) holds the new one. Counters start again at zero. If both policies go by priorities
+/// (memcgctl oom prio), the new one takes over the entries of the old one.
+///
+/// On failure the old policy stays.
+#[derive(clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "\
+Example:
+  memcgctl oom replace system.slice priority.bpf.o"
+)]
+pub struct Args {
+    /// Cgroup whose policy is replaced
+    cgroup: Target,
+
+    /// BPF object with the new policy
+    object: PathBuf,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let mut storage = MaybeUninit::uninit();
+    let policies = Policies::load(&mut storage)?;
+    let place = args.cgroup.find()?;
+    let old = policies.get(&place)?;
+    let name = printable(&old.name);
+    let Some(link) = link::find(old.map_id)? else {
+        bail!("'{name}' on {place} was registered without a link, and cannot be replaced: detach it, then attach the other one");
+    };
+    let old_map = MapHandle::from_map_id(old.map_id)
+        .with_context(|| format!("cannot open the struct_ops map of '{name}'"))?;
+    let priorities = prio::map_of(&old)?;
+    let mut policy = Loaded::load(&args.object, place.id, priorities.as_ref())?;
+
+    // libbpf fills in the map's value on the way to a link of its own, which a
+    // map must have before it can go into another's link. That link is refused,
+    // since the cgroup has a policy.
+    match policy.attach() {
+        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+        Err(error) => return Err(attach::refused(&error, &place, &policies)),
+        Ok(_) => {
+            bail!("'{name}' on {place} was detached just now, and there is nothing to replace")
+        }
+    }
+    policy.replace(&link, &old_map).map_err(|error| {
+        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::EPERM | Errno::ENOLINK => {
+                anyhow!("'{name}' on {place} was replaced or detached just now: look with memcgctl oom list")
+            }
+            Errno::ENOENT => anyhow!("{place} was removed, and its policy cannot be replaced any more"),
+            _ => anyhow!("cannot replace '{name}' on {place}: {error}"),
+        }
+    })?;
+    println!(
+        "replaced {name} on {place} with {}",
+        policies.get(&place).map_or_else(
+            |_| "another policy".to_string(),
+            |policy| printable(&policy.name)
+        )
+    );
+    Ok(())
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A decision as people and machines read it.
+
+use std::iter;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use super::super::decision::Candidate;
+use super::super::decision::Class;
+use super::super::decision::Decision;
+use super::super::decision::Verdict;
+use crate::cgroup::Paths;
+use crate::format;
+use crate::format::printable;
+use crate::format::size;
+use crate::format::Align;
+
+const HEADER: [&str; 7] = ["", "CGROUP", "ANON", "SHMEM", "USAGE", "CLASS", "VERDICT"];
+
+/// The line that says what was decided, and the table of the candidates.
+pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
+    let place = |id| paths.place(id).to_string();
+    let mut text = format!(
+        "{} {} out of memory: {} (on {}) {}; took {}\n",
+        rfc3339(time),
+        match decision.oom_cgroup_id {
+            1 => "whole system".to_string(),
+            id => place(id),
+        },
+        printable(&decision.policy),
+        place(decision.policy_cgroup_id),
+        outcome(decision, place),
+        duration(decision.took_ns)
+    );
+    if decision.candidates.is_empty() {
+        return text;
+    }
+    let cells = |(rank, candidate): (usize, &Candidate)| {
+        [
+            (rank + 1).to_string(),
+            place(candidate.cgroup_id),
+            size(candidate.anon),
+            size(candidate.shmem),
+            size(candidate.usage),
+            candidate.class.to_string(),
+            candidate.verdict.words().to_string(),
+        ]
+    };
+    let table: Vec<_> = iter::once(HEADER.map(String::from))
+        .chain(decision.candidates.iter().enumerate().map(cells))
+        .collect();
+    let mut align = [Align::Right; 7];
+    for column in [1, 5, 6] {
+        align[column] = Align::Left;
+    }
+    for line in format::lines(align, &table) {
+        text += "  ";
+        text += &line;
+        text.push('\n');
+    }
+    let more = decision.looked_at as usize - decision.candidates.len();
+    if more > 0 {
+        text += &format!("  and {more} more\n");
+    }
+    text
+}
+
+/// What was chosen, why, and what came of it.
+fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
+    let Some(id) = decision.chosen_cgroup_id else {
+        return match decision.result {
+            error if error < 0 => format!("killed nothing: {}", errno(error)),
+            _ if decision.looked_at == 0 => "found nothing to kill".to_string(),
+            _ => format!(
+                "chose nothing: none of {} may be killed",
+                cgroups(decision.looked_at)
+            ),
+        };
+    };
+    let what = match decision.chosen_pid {
+        Some(pid) => format!(
+            "process {pid} ({}) of {}",
+            printable(&decision.comm),
+            place(id)
+        ),
+        None => format!("all of {}", place(id)),
+    };
+    let why = why(decision, id);
+    match (decision.result, decision.chosen_pid) {
+        _ if decision.dry_run => format!("would kill {what}, {why}"),
+        (error, _) if error < 0 => {
+            format!("chose {what}, {why}, but killed nothing: {}", errno(error))
+        }
+        (0, _) => format!("chose {what}, {why}, but killed nothing"),
+        (1, Some(_)) => format!("killed {what}, {why}"),
+        // memory.oom.group took them along.
+        (killed, Some(_)) => format!("killed {what} and {} with it, {why}", killed - 1),
+        (1, None) => format!("killed {what} (1 process), {why}"),
+        (killed, None) => format!("killed {what} ({killed} processes), {why}"),
+    }
+}
+
+fn why(decision: &Decision, chosen: u64) -> String {
+    let choice = decision
+        .candidates
+        .iter()
+        .find(|candidate| candidate.cgroup_id == chosen && candidate.verdict == Verdict::Chosen);
+    match choice.map(|choice| choice.class) {
+        Some(Class::Prefer) => "which is preferred".to_string(),
+        Some(Class::Avoid) => "though avoided: nothing else is left".to_string(),
+        _ => format!("which ranks first of {}", cgroups(decision.looked_at)),
+    }
+}
+
+fn cgroups(count: u32) -> String {
+    match count {
+        1 => "1 cgroup".to_string(),
+        _ => format!("{count} cgroups"),
+    }
+}
+
+fn errno(error: i32) -> String {
+    match Errno::from_raw(error.saturating_neg()) {
+        Errno::ESRCH => "what it chose was exiting already".to_string(),
+        Errno::EPERM => "what it chose must not be killed".to_string(),
+        other => other.desc().to_string(),
+    }
+}
+
+/// Three digits or more, in the unit that suits.
+fn duration(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000),
+        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
+        _ => format!("{}.{:02} s", ns / 1_000_000_000, ns / 10_000_000 % 100),
+    }
+}
+
+/// The time in UTC, to milliseconds.
+fn rfc3339(time: SystemTime) -> String {
+    // Before 1970 no cgroup ran out of memory.
+    let since_1970 = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let (days, second) = (since_1970.as_secs() / 86400, since_1970.as_secs() % 86400);
+    let (year, month, day) = date(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since_1970.subsec_millis()
+    )
+}
+
+/// Year, month and day of a day since 1970. Counts in years that begin in March,
+/// so that the leap day is the last one, and in the cycle of 400 years.
+fn date(days: u64) -> (u64, u64, u64) {
+    const CYCLE: u64 = 400 * 365 + 97;
+    const TO_MARCH_OF_YEAR_0: u64 = 719_468;
+
+    let days = days + TO_MARCH_OF_YEAR_0;
+    let (cycle, day) = (days / CYCLE, days % CYCLE);
+    let year = (day - day / 1460 + day / 36_524 - day / (CYCLE - 1)) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let year = year + 400 * cycle;
+    let day = day - (153 * month + 2) / 5 + 1;
+    if month < 10 {
+        (year, month + 3, day)
+    } else {
+        (year + 1, month - 9, day)
+    }
+}
+
+/// A decision with the keys that `--json` promises.
+#[derive(Serialize)]
+struct Object<'a> {
+    time: String,
+    time_ns: u64,
+    took_ns: u64,
+    oom_path: Option<String>,
+    oom_id: u64,
+    policy: &'a str,
+    policy_path: Option<String>,
+    policy_id: u64,
+    dry_run: bool,
+    chosen_path: Option<String>,
+    chosen_id: Option<u64>,
+    chosen_pid: Option<u32>,
+    chosen_comm: Option<&'a str>,
+    result: i32,
+    cgroups: u32,
+    candidates: Vec<ObjectCandidate>,
+}
+
+#[derive(Serialize)]
+struct ObjectCandidate {
+    path: Option<String>,
+    id: u64,
+    anon: u64,
+    shmem: u64,
+    usage: u64,
+    class: Class,
+    verdict: Verdict,
+}
+
+pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json::Result<String> {
+    let path = |id| paths.place(id).path;
+    let object = Object {
+        time: rfc3339(time),
+        time_ns: decision.time_ns,
+        took_ns: decision.took_ns,
+        oom_path: path(decision.oom_cgroup_id),
+        oom_id: decision.oom_cgroup_id,
+        policy: &decision.policy,
+        policy_path: path(decision.policy_cgroup_id),
+        policy_id: decision.policy_cgroup_id,
+        dry_run: decision.dry_run,
+        chosen_path: decision.chosen_cgroup_id.and_then(path),
+        chosen_id: decision.chosen_cgroup_id,
+        chosen_pid: decision.chosen_pid,
+        chosen_comm: decision.chosen_pid.map(|_| decision.comm.as_str()),
+        result: decision.result,
+        cgroups: decision.looked_at,
+        candidates: decision
+            .candidates
+            .iter()
+            .map(|candidate| ObjectCandidate {
+                path: path(candidate.cgroup_id),
+                id: candidate.cgroup_id,
+                anon: candidate.anon,
+                shmem: candidate.shmem,
+                usage: candidate.usage,
+                class: candidate.class,
+                verdict: candidate.verdict,
+            })
+            .collect(),
+    };
+    Ok(serde_json::to_string(&object)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oom::decision::tests::bytes;
+
+    fn paths() -> Paths {
+        Paths::of([(1, "/"), (10, "/shop"), (11, "/shop/db"), (12, "/shop/hog")])
+    }
+
+    fn decision() -> Decision {
+        Decision::parse(&bytes()).unwrap()
+    }
+
+    fn time() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_262_602_123)
+    }
+
+    fn header(decision: &Decision) -> String {
+        let text = text(decision, time(), &paths());
+        let (_, words) = text
+            .lines()
+            .next()
+            .unwrap()
+            .split_once("largest (on /) ")
+            .unwrap();
+        words.to_string()
+    }
+
+    #[test]
+    fn a_decision_and_its_candidates() {
+        let expected = "\
+2026-11-21T12:03:22.123Z /shop out of memory: largest (on /) killed all of /shop/hog (3 processes), which ranks first of 2 cgroups; took 0.250 ms
+     CGROUP         ANON  SHMEM     USAGE  CLASS   VERDICT
+  1  /shop/db   44.0 KiB      0  88.0 KiB  omit    its entry says never
+  2  /shop/hog  48.0 KiB      0  96.0 KiB  normal  chosen
+";
+        assert_eq!(text(&decision(), time(), &paths()), expected);
+    }
+
+    #[test]
+    fn each_outcome_has_its_words() {
+        let mut one = decision();
+        one.chosen_pid = Some(99);
+        one.comm = "h\x1bog".to_string();
+        one.result = 1;
+        one.candidates[1].class = Class::Prefer;
+        assert_eq!(
+            header(&one),
+            "killed process 99 (h\\u{1b}og) of /shop/hog, which is preferred; took 0.250 ms"
+        );
+        one.result = 4;
+        assert!(header(&one).contains("of /shop/hog and 3 with it, which"));
+        one.dry_run = true;
+        assert!(header(&one).starts_with("would kill process 99"));
+
+        let mut none = decision();
+        none.candidates[1].class = Class::Avoid;
+        none.result = -(Errno::ESRCH as i32);
+        assert!(header(&none).starts_with(
+            "chose all of /shop/hog, though avoided: nothing else is left, but killed nothing: what it chose was exiting"
+        ));
+        none.chosen_cgroup_id = None;
+        assert!(header(&none).starts_with("killed nothing: what it chose was exiting already;"));
+        none.result = 0;
+        assert!(header(&none).starts_with("chose nothing: none of 2 cgroups may be killed;"));
+    }
+
+    #[test]
+    fn the_rest_is_counted_and_removed_cgroups_have_their_ids() {
+        let mut many = decision();
+        many.looked_at = 1000;
+        many.oom_cgroup_id = 77;
+        let text = text(&many, time(), &paths());
+        assert!(text.contains(" removed (id 77) out of memory"));
+        assert!(text.ends_with("  and 998 more\n"));
+        many.oom_cgroup_id = 1;
+        let text = super::text(&many, time(), &paths());
+        assert!(text.contains("Z whole system out of memory"));
+    }
+
+    #[test]
+    fn json_is_an_object_on_one_line() {
+        let mut decision = decision();
+        decision.policy_cgroup_id = 77;
+        let expected = concat!(
+            r#"{"time":"2026-11-21T12:03:22.123Z","time_ns":1500000000,"took_ns":250000,"#,
+            r#""oom_path":"/shop","oom_id":10,"policy":"largest","policy_path":null,"policy_id":77,"#,
+            r#""dry_run":false,"chosen_path":"/shop/hog","chosen_id":12,"chosen_pid":null,"#,
+            r#""chosen_comm":null,"result":3,"cgroups":2,"candidates":["#,
+            r#"{"path":"/shop/db","id":11,"anon":45056,"shmem":0,"usage":90112,"class":"omit","verdict":"omitted"},"#,
+            r#"{"path":"/shop/hog","id":12,"anon":49152,"shmem":0,"usage":98304,"class":"normal","verdict":"chosen"}]}"#,
+            "\n"
+        );
+        assert_eq!(json(&decision, time(), &paths()).unwrap(), expected);
+    }
+
+    #[test]
+    fn dates() {
+        for (days, shown) in [
+            (0, (1970, 1, 1)),
+            (58, (1970, 2, 28)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (19_782, (2024, 2, 29)),
+            (20_453, (2025, 12, 31)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(date(days), shown);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(999), "0.000 ms");
+        assert_eq!(duration(999_999), "0.999 ms");
+        assert_eq!(duration(12_340_000), "12.3 ms");
+        assert_eq!(duration(3_210_000_000), "3.21 s");
+    }
+}
