@@ -10,7 +10,7 @@ help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
 	@echo
 	@echo 'Targets:'
-	@echo '  demo       boot a guest, load the module, walk a live cgroup tree through its kfuncs'
+	@echo '  demo       boot a guest, walk its cgroups through the kfuncs, and take an OOM without and with a policy'
 	@echo '  test       boot guests and run all tests; results also go to build/junit.xml'
 	@echo '  shell      a shell in the guest, with the module loaded'
 	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch'
@@ -28,8 +28,8 @@ help:
 	@echo "  MIRROR       the Debian mirror to use (default: the one in the host's apt configuration)"
 
 demo:
-	@vm/build module tools
-	@vm/boot -n demo sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && /src/demo/run'
+	@vm/build module policies tools
+	@vm/boot -n demo sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && /src/demo/run && /src/demo/oom'
 
 test:
 	@vm/test
@@ -38,7 +38,7 @@ check:
 	@vm/check
 
 shell:
-	@vm/build module tools
+	@vm/build module policies tools bpftool
 	@vm/boot -n shell -t 0 sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && exec /src/vm/shell'
 
 module:
