@@ -29,6 +29,11 @@ static const char *const memcontrol_kfuncs[] = {
 	"bpf_mem_cgroup_vm_events",
 	"bpf_mem_cgroup_memory_events",
 	"bpf_mem_cgroup_flush_stats",
+	"bpf_oom_kill_process",
+	"bpf_oom_kill_memcg",
+	"bpf_task_is_oom_victim",
+	"bpf_out_of_memory",
+	"bpf_oom_policy_info",
 };
 
 /* Evaluates @cond until it holds; the value is whether it did. */

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+/* bpf_out_of_memory(): what it refuses, and what it does. */
+#include <sched.h>
+#include "memcontrol_oom.h"
+#include "memcontrol_oom_errors.skel.h"
+#include "cap_helpers.h"
+
+#define TOP		"/oom_errors_call"
+#define SERVICE		TOP "/service"
+#define OTHER		TOP "/other"
+#define EMPTY		TOP "/empty"
+
+static struct memcontrol_oom_calls *calls;
+static __u64 service_id, empty_id;
+
+static int do_nothing(void *arg)
+{
+	return 0;
+}
+
+/* A policy that kills @pid, attached; its link is the skeleton's. */
+static struct memcontrol_oom_errors *attach(__u64 id, pid_t pid)
+{
+	struct memcontrol_oom_errors *skel;
+
+	skel = oom_policy_load(memcontrol_oom_errors, policy, id);
+	if (!ASSERT_OK_PTR(skel, "load"))
+		return NULL;
+	skel->bss->then_pid = pid;
+	skel->links.policy = bpf_map__attach_struct_ops(skel->maps.policy);
+	if (ASSERT_OK_PTR(skel->links.policy, "attach"))
+		return skel;
+	memcontrol_oom_errors__destroy(skel);
+	return NULL;
+}
+
+static bool alive(const struct memcontrol_child *child)
+{
+	return !waitpid(child->pid, NULL, WNOHANG);
+}
+
+/*
+ * A call that must be refused before anything is killed, for a memory cgroup and for the
+ * system. The first one that is not is the last: there is one process to spare.
+ */
+static bool refused(int order, __u64 flags)
+{
+	return ASSERT_EQ(oom_call(calls, service_id, order, flags), -EINVAL, "memory cgroup") &&
+	       ASSERT_EQ(oom_call(calls, 0, order, flags), -EINVAL, "system");
+}
+
+static void order(void)
+{
+	static const int orders[] = { -1, 4, INT_MIN, INT_MAX };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		if (!refused(orders[i], 0))
+			return;
+	}
+}
+
+static void flags(void)
+{
+	int bit;
+
+	for (bit = 0; bit < 64; bit++) {
+		if (!refused(0, 1ULL << bit))
+			return;
+	}
+}
+
+/* What the kernel itself would kill first. */
+static int be_first(void *arg)
+{
+	return write_oom_score_adj("1000") || touch_memory(arg);
+}
+
+static void refusals(void (*check)(void))
+{
+	struct memcontrol_child child;
+	struct memcontrol_oom_errors *skel = NULL;
+	size_t size = MB;
+
+	if (!start_child(&child, SERVICE, be_first, &size))
+		return;
+	/* Asked about the memory cgroup and about the system. */
+	skel = attach(0, child.pid);
+	if (skel) {
+		check();
+		ASSERT_EQ(skel->bss->runs, 0, "runs");
+	}
+	ASSERT_TRUE(alive(&child), "still there");
+	memcontrol_oom_errors__destroy(skel);
+	stop_child(&child);
+}
+
+static int call_of_child(bool in_userns, __u64 id)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		if (in_userns ? unshare(CLONE_NEWUSER) :
+				cap_disable_effective(1ULL << CAP_SYS_ADMIN, NULL))
+			_exit(0);
+		_exit(-oom_call(calls, id, 0, 0));
+	}
+	if (!ASSERT_GE(pid, 0, "fork"))
+		return 0;
+	status = wait_status(pid);
+	return status != -1 && WIFEXITED(status) ? -WEXITSTATUS(status) : 0;
+}
+
+static void refused_to_child(bool in_userns)
+{
+	if (ASSERT_EQ(call_of_child(in_userns, service_id), -EPERM, "memory cgroup"))
+		ASSERT_EQ(call_of_child(in_userns, 0), -EPERM, "system");
+}
+
+static void capability(void)
+{
+	refused_to_child(false);
+}
+
+static void user_namespace(void)
+{
+	refused_to_child(true);
+}
+
+/* Nobody is short of memory but by the call: the policy of SERVICE decides. */
+static void memcg(void)
+{
+	struct memcontrol_child chosen, bigger, elsewhere;
+	struct bpf_oom_policy_info info;
+	size_t size = 4 * MB;
+	struct memcontrol_oom_errors *skel;
+
+	if (!start_child(&chosen, SERVICE, do_nothing, NULL))
+		return;
+	if (!start_child(&bigger, SERVICE, touch_memory, &size))
+		goto stop_chosen;
+	if (!start_child(&elsewhere, OTHER, touch_memory, &size))
+		goto stop_bigger;
+	skel = attach(service_id, chosen.pid);
+	if (!skel)
+		goto stop;
+	ASSERT_OK(oom_call(calls, service_id, 0, 0), "bpf_out_of_memory");
+	ASSERT_EQ(skel->bss->runs, 1, "runs");
+	ASSERT_EQ(skel->bss->oom_of, service_id, "what is out of memory");
+	ASSERT_EQ(skel->data->then_ret, 0, "killed");
+	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "counters")) {
+		ASSERT_EQ(info.handled, 1, "handled");
+		ASSERT_EQ(info.kills, 1, "kills");
+	}
+	ASSERT_TRUE(was_oom_killed(wait_status(chosen.pid)), "the policy's choice is killed");
+	ASSERT_TRUE(alive(&bigger), "the kernel's is not");
+	ASSERT_TRUE(alive(&elsewhere), "nor are others");
+
+	/* The policy passes from its second run on. */
+	ASSERT_OK(oom_call(calls, service_id, 0, 0), "bpf_out_of_memory");
+	ASSERT_EQ(skel->bss->runs, 2, "runs");
+	ASSERT_TRUE(was_oom_killed(wait_status(bigger.pid)), "the kernel's choice is killed");
+	ASSERT_TRUE(alive(&elsewhere), "others are not");
+	ASSERT_EQ(oom_call(calls, service_id, 0, 0), -ESRCH, "nobody is left");
+	memcontrol_oom_errors__destroy(skel);
+stop:
+	stop_child(&elsewhere);
+stop_bigger:
+	stop_child(&bigger);
+stop_chosen:
+	stop_child(&chosen);
+}
+
+static void empty_memcg(void)
+{
+	struct bpf_oom_policy_info info;
+	struct memcontrol_oom_errors *skel;
+	int order;
+
+	for (order = 0; order <= 3; order++)
+		ASSERT_EQ(oom_call(calls, empty_id, order, 0), -ESRCH, "without a policy");
+	skel = attach(empty_id, 0);
+	if (!skel)
+		return;
+	ASSERT_EQ(oom_call(calls, empty_id, 0, 0), -ESRCH, "with a policy");
+	ASSERT_EQ(skel->bss->runs, 1, "runs");
+	if (ASSERT_TRUE(oom_policy_counters(calls, empty_id, &info), "counters"))
+		ASSERT_EQ(info.passed, 1, "passed");
+	memcontrol_oom_errors__destroy(skel);
+}
+
+/* NULL and the root memory cgroup are the system. */
+static void root_is_system(void)
+{
+	static const __u64 ids[] = { 0, ROOT_CGROUP_ID };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		struct memcontrol_child child;
+		size_t size = MB;
+		struct memcontrol_oom_errors *skel;
+
+		if (!start_child(&child, SERVICE, be_first, &size))
+			return;
+		skel = attach(0, child.pid);
+		if (!skel) {
+			stop_child(&child);
+			return;
+		}
+		ASSERT_OK(oom_call(calls, ids[i], 0, 0), "bpf_out_of_memory");
+		ASSERT_EQ(skel->bss->runs, 1, "runs");
+		ASSERT_EQ(skel->bss->oom_of, 0, "the policy sees no memory cgroup");
+		ASSERT_EQ(skel->data->then_ret, 0, "killed");
+		memcontrol_oom_errors__destroy(skel);
+		ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "killed");
+		close(child.ready_fd);
+	}
+}
+
+/* A policy that takes long keeps others waiting, but not a program that asks for an OOM. */
+static void busy(void)
+{
+	struct memcontrol_child child;
+	struct prog_thread thread;
+	struct memcontrol_oom_errors *skel;
+
+	if (!start_child(&child, SERVICE, do_nothing, NULL))
+		return;
+	skel = attach(service_id, child.pid);
+	if (!skel)
+		goto stop;
+	skel->bss->spin = true;
+	/* Of the arguments, the threads have one set. */
+	calls->bss->cgroup_id = service_id;
+	calls->bss->order = 0;
+	calls->bss->flags = 0;
+	if (ASSERT_OK(prog_thread_start(&thread, calls->progs.out_of_memory_memcg), "start")) {
+		/* For the policy to be in the midst of it. */
+		if (ASSERT_TRUE(poll_until(skel->bss->spinning), "spinning")) {
+			if (ASSERT_EQ(run_syscall_prog(calls->progs.out_of_memory_memcg), -EBUSY,
+				      "the same memory cgroup"))
+				ASSERT_EQ(run_syscall_prog(calls->progs.out_of_memory_null),
+					  -EBUSY, "the system");
+			ASSERT_TRUE(skel->bss->spinning, "still in the midst of it");
+		}
+		skel->bss->spin = false;
+		ASSERT_OK(prog_thread_join(&thread), "the first one");
+	}
+	ASSERT_EQ(skel->bss->runs, 1, "runs");
+	memcontrol_oom_errors__destroy(skel);
+	ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "killed");
+stop:
+	stop_child(&child);
+}
+
+void serial_test_memcontrol_oom_errors_call(void)
+{
+	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
+		return;
+	if (!make_cgroup(TOP) || !ASSERT_OK(enable_controllers(TOP, "memory"), "enable") ||
+	    !make_cgroup(SERVICE) || !make_cgroup(OTHER) || !make_cgroup(EMPTY))
+		goto cleanup;
+	service_id = get_cgroup_id(SERVICE);
+	empty_id = get_cgroup_id(EMPTY);
+	calls = memcontrol_oom_calls__open_and_load();
+	if (!ASSERT_OK_PTR(calls, "open_and_load"))
+		goto cleanup;
+
+	if (test__start_subtest("order"))
+		refusals(order);
+	if (test__start_subtest("flags"))
+		refusals(flags);
+	if (test__start_subtest("capability"))
+		refusals(capability);
+	if (test__start_subtest("user_namespace"))
+		refusals(user_namespace);
+	if (test__start_subtest("memcg"))
+		memcg();
+	if (test__start_subtest("empty_memcg"))
+		empty_memcg();
+	if (test__start_subtest("root_is_system"))
+		root_is_system();
+	if (test__start_subtest("busy"))
+		busy();
+
+	memcontrol_oom_calls__destroy(calls);
+cleanup:
+	cleanup_cgroup_environment();
+}

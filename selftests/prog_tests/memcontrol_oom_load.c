@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Which OOM policies the verifier refuses, and what those may do that it accepts. */
+#include "memcontrol_oom.h"
+#include "memcontrol_oom_load.skel.h"
+#include "memcontrol_oom_load_dummy.skel.h"
+#include "memcontrol_oom_load_harmless.skel.h"
+#include "memcontrol_oom_load_types.skel.h"
+
+#define TOP		"/oom_load"
+#define SERVICE		TOP "/service"
+#define LIMIT		(24 * MB)
+#define HOG		(64 * MB)
+#define NS_PER_S	(1000ULL * 1000 * 1000)
+
+#define HELPER(name)	"program of this type cannot use helper " name "#"
+#define KFUNC(name)	"calling kernel function " name " is not allowed"
+
+/*
+ * RUN_TESTS() is not for these: a program of a struct_ops is loaded along with a map that
+ * has it, and then with all such programs of the object.
+ */
+static const struct {
+	const char *program;
+	const char *message;		/* NULL: it is accepted */
+} programs[] = {
+	{ "copy_from_user", HELPER("bpf_copy_from_user") },
+	{ "copy_from_user_task", HELPER("bpf_copy_from_user_task") },
+	{ "copy_from_user_str", KFUNC("bpf_copy_from_user_str") },
+	{ "copy_from_user_task_str", KFUNC("bpf_copy_from_user_task_str") },
+	{ "copy_from_user_dynptr", KFUNC("bpf_copy_from_user_dynptr") },
+	{ "copy_from_user_task_dynptr", KFUNC("bpf_copy_from_user_task_dynptr") },
+	{ "get_task_stack", HELPER("bpf_get_task_stack") },
+	{ "dynptr_from_file", KFUNC("bpf_dynptr_from_file") },
+	{ "arena_alloc_pages", KFUNC("bpf_arena_alloc_pages") },
+	{ "arena_free_pages", KFUNC("bpf_arena_free_pages") },
+	{ "rstat_flush", KFUNC("css_rstat_flush") },
+	{ "kmem_cache_iter", KFUNC("bpf_iter_kmem_cache_new") },
+	{ "call_out_of_memory", KFUNC("bpf_out_of_memory") },
+	{ "call_policy_info", KFUNC("bpf_oom_policy_info") },
+	{ "write_oc", "only read is supported" },
+	{ "write_oc_memcg", "only read is supported" },
+	{ "write_cgroup", "only read is supported" },
+	{ "memcg_without_null_check", "Possibly NULL pointer passed to trusted R1" },
+	{ "kill_memcg_without_null_check", "Possibly NULL pointer passed to trusted R2" },
+	{ "put_oc_memcg", "expects referenced PTR_TO_BTF_ID passed to R1" },
+	{ "third_argument", "func 'handle_out_of_memory' doesn't have 3-th argument" },
+	{ "kill_oc_chosen", "R2 must be referenced or trusted" },
+	{ "kill_real_parent", "R2 must be referenced or trusted" },
+	{ "kill_cast", "R2 must be referenced or trusted" },
+	{ "kill_without_null_check", "Possibly NULL pointer passed to trusted R2" },
+	{ "kill_after_release", "R2 is scalar expected STRUCT task_struct" },
+	{ "kill_cgroup_for_memcg", "expected pointer to STRUCT mem_cgroup but R2" },
+	{ "kill_memcg_after_put", "R2 is scalar expected STRUCT mem_cgroup" },
+	{ "kill_for_null", "Possibly NULL pointer passed to trusted R1" },
+	{ "kill_for_own_oc", "R1 is fp expected STRUCT oom_control" },
+	{ "kill_for_cgroup", "expected pointer to STRUCT oom_control but R1" },
+	{ "message_that_changes", "R3 does not point to a readonly map" },
+	{ "kill_process_not_sleepable",
+	  "program must be sleepable to call sleepable kfunc bpf_oom_kill_process" },
+	{ "kill_memcg_not_sleepable",
+	  "program must be sleepable to call sleepable kfunc bpf_oom_kill_memcg" },
+	{ "kill_process_in_rcu", "kernel func bpf_oom_kill_process is sleepable within" },
+	{ "kill_memcg_in_rcu", "kernel func bpf_oom_kill_memcg is sleepable within" },
+	{ "kill_with_preemption_off", "kernel func bpf_oom_kill_process is sleepable within" },
+	{ "read_oc" },
+	{ "flush_stats" },
+	{ "kill_either" },
+	{ "kill_own_memcg" },
+	{ "kill_from_task_iter" },
+	{ "look_on" },
+};
+
+static char log_buf[1 << 20];
+
+static void load(const char *name, const char *message)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts,
+		.kernel_log_buf = log_buf,
+		.kernel_log_size = sizeof(log_buf),
+		.kernel_log_level = 2,
+	);
+	struct memcontrol_oom_load *skel;
+	struct bpf_program *prog;
+	int err;
+
+	skel = memcontrol_oom_load__open_opts(&opts);
+	if (!ASSERT_OK_PTR(skel, "open"))
+		return;
+	prog = bpf_object__find_program_by_name(skel->obj, name);
+	if (!ASSERT_OK_PTR(prog, "program"))
+		goto destroy;
+	skel->struct_ops.policy->handle_out_of_memory = prog;
+	log_buf[0] = 0;
+	err = memcontrol_oom_load__load(skel);
+	if (message) {
+		ASSERT_ERR(err, "load");
+		ASSERT_HAS_SUBSTR(log_buf, message, "verifier");
+	} else if (!ASSERT_OK(err, "load")) {
+		printf("%s\n", log_buf);
+	}
+destroy:
+	memcontrol_oom_load__destroy(skel);
+}
+
+/* What the policy did, and that the OOM was settled by it. */
+static void harmless(void)
+{
+	struct memcontrol_oom_load_harmless *skel = NULL;
+	struct memcontrol_oom_calls *calls;
+	struct bpf_oom_policy_info info;
+	void *unmapped, *untouched;
+	__u64 id;
+
+	unmapped = mmap(NULL, MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	untouched = mmap(NULL, MB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!ASSERT_NEQ(unmapped, MAP_FAILED, "mmap") ||
+	    !ASSERT_NEQ(untouched, MAP_FAILED, "mmap"))
+		return;
+	/* The hog has them from this process. */
+	munmap(unmapped, MB);
+	calls = memcontrol_oom_calls__open_and_load();
+	if (!ASSERT_OK_PTR(calls, "open_and_load"))
+		return;
+	id = get_cgroup_id(SERVICE);
+	/* Maps are charged to who creates them. */
+	if (ASSERT_OK(join_cgroup(SERVICE), "join"))
+		skel = oom_policy_load(memcontrol_oom_load_harmless, policy, id);
+	ASSERT_OK(join_root_cgroup(), "leave");
+	if (!ASSERT_OK_PTR(skel, "load"))
+		goto destroy;
+	skel->bss->unmapped = (unsigned long)unmapped;
+	skel->bss->untouched = (unsigned long)untouched;
+	skel->links.policy = bpf_map__attach_struct_ops(skel->maps.policy);
+	if (!ASSERT_OK_PTR(skel->links.policy, "attach"))
+		goto destroy;
+
+	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the hog is killed");
+	ASSERT_GT(skel->bss->runs, 0, "runs");
+	ASSERT_FALSE(skel->bss->may_reclaim, "reclaim");
+	ASSERT_FALSE(skel->bss->may_fault, "page faults");
+	ASSERT_TRUE(skel->bss->has_task_storage, "task storage");
+	ASSERT_TRUE(skel->bss->has_cgroup_storage, "cgroup storage");
+	ASSERT_GT(skel->bss->in_hash, 0, "entries of the hash map");
+	ASSERT_TRUE(skel->bss->has_object, "object");
+	ASSERT_EQ(skel->bss->unmapped_ret, -EFAULT, "memory that is not mapped");
+	ASSERT_EQ(skel->bss->untouched_ret, -EFAULT, "memory that is not there yet");
+	/* By far: a wait for reclaim, or for the OOM killer's lock, would not end. */
+	ASSERT_LT(skel->bss->took_ns, NS_PER_S, "time");
+	ASSERT_EQ(skel->bss->kill_ret, 0, "killed");
+	if (ASSERT_TRUE(oom_policy_counters(calls, id, &info), "counters")) {
+		ASSERT_EQ(info.handled, 1, "handled");
+		ASSERT_EQ(info.kills, 1, "kills");
+	}
+destroy:
+	memcontrol_oom_load_harmless__destroy(skel);
+	memcontrol_oom_calls__destroy(calls);
+	munmap(untouched, MB);
+}
+
+void serial_test_memcontrol_oom_load(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(programs); i++) {
+		if (test__start_subtest(programs[i].program))
+			load(programs[i].program, programs[i].message);
+	}
+	RUN_TESTS(memcontrol_oom_load_types);
+	RUN_TESTS(memcontrol_oom_load_dummy);
+
+	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
+		return;
+	if (make_cgroup(TOP) && ASSERT_OK(enable_controllers(TOP, "memory"), "enable") &&
+	    make_limited_cgroup(SERVICE, LIMIT)) {
+		if (test__start_subtest("harmless"))
+			harmless();
+	}
+	cleanup_cgroup_environment();
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __MEMCONTROL_OOM_ERRORS_H
+#define __MEMCONTROL_OOM_ERRORS_H
+
+/* In place of a result: the kfunc was not called. */
+#define NOT_CALLED	1000
+
+#endif /* __MEMCONTROL_OOM_ERRORS_H */

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A system call that ignores SIGKILL. */
+#include <vmlinux.h>
+#include "memcontrol_common.h"
+
+char _license[] SEC("license") = "GPL";
+
+bool spinning;
+volatile bool stop;
+
+SEC("syscall")
+int spin(void *ctx)
+{
+	spinning = true;
+	return !wait_until(stop);
+}
