@@ -4,7 +4,7 @@
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test check shell module kernel doc clean distclean
+.PHONY: help demo test bench check shell module kernel doc clean distclean
 
 help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
@@ -12,6 +12,7 @@ help:
 	@echo 'Targets:'
 	@echo '  demo       boot a guest, walk its cgroups through the kfuncs, and take an OOM without and with a policy'
 	@echo '  test       boot guests and run all tests; results also go to build/junit.xml'
+	@echo '  bench      count the instructions that OOMs take; builds Linux without the series, too'
 	@echo '  shell      a shell in the guest, with the module loaded'
 	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch'
 	@echo '  module     build rust_bpf_memcontrol.ko, for the guest or for the kernel build in KDIR'
@@ -33,6 +34,9 @@ demo:
 
 test:
 	@vm/test
+
+bench:
+	@vm/bench
 
 check:
 	@vm/check
