@@ -45,6 +45,11 @@ static VICTIMS: Protected<KVec<Victim>> = Protected::new(KVec::new());
 
 /// A killed process. A victim that was waited for in vain stays until it is gone, so that it is not
 /// taken in again.
+///
+/// # Invariants
+///
+/// What is in [`VICTIMS`] is an OOM victim: the address space that its `signal->oom_mm` points to
+/// stays as long as the task.
 struct Victim {
     task: ARef<Task>,
     memcg: Option<ARef<MemCgroup>>,
@@ -62,7 +67,8 @@ impl Victim {
 
     /// Returns whether its memory is back.
     fn is_gone(&self) -> bool {
-        // SAFETY: The pointer is valid because of the reference to the task, and it is a victim.
+        // SAFETY: The pointer is valid because of the reference to the task, which is a victim by the
+        // type invariant.
         unsafe { bindings::bpf_memcontrol_victim_gone(self.task.as_ptr()) }
     }
 
@@ -115,6 +121,7 @@ pub fn is_expected(oc: &OomControl, lock: &mut Locked) -> bool {
         if !victims.iter().any(known) {
             let victim = Victim::new(task);
             expected |= victim.is_in_domain_of(oc);
+            // INVARIANT: The kernel has made it one.
             add(victims, victim);
         }
     });
@@ -160,6 +167,7 @@ impl<'a> Kills<'a> {
         let report = self.count == 0;
         self.oc.kill(task, self.message, report, self.lock)?;
         self.count += 1;
+        // INVARIANT: It was made one just now.
         add(VICTIMS.get(self.lock), victim);
         Ok(())
     }
