@@ -122,6 +122,31 @@ static inline long long read_cgroup_key(int cgroup_fd, const char *file, const c
 	return value;
 }
 
+/*
+ * Freeing a cgroup takes grace periods and workers: wait for those below @top_fd that
+ * nothing holds. @held of them are, and stay.
+ */
+static inline void check_held(int top_fd, int held)
+{
+	int i;
+
+	poll_until(read_cgroup_key(top_fd, "cgroup.stat", "nr_dying_descendants") == held &&
+		   read_cgroup_key(top_fd, "cgroup.stat", "nr_dying_subsys_memory") == held);
+	for (i = 0; i < (held ? 20 : 1); i++) {
+		if (!ASSERT_EQ(read_cgroup_key(top_fd, "cgroup.stat", "nr_dying_descendants"),
+			       held, "removed cgroups that are held") ||
+		    !ASSERT_EQ(read_cgroup_key(top_fd, "cgroup.stat", "nr_dying_subsys_memory"),
+			       held, "removed memory csses that are held"))
+			break;
+		usleep(POLL_US);
+	}
+}
+
+static inline void check_freed(int top_fd)
+{
+	check_held(top_fd, 0);
+}
+
 static inline bool file_contains_word(int dir_fd, const char *file, const char *wanted)
 {
 	bool found = false;

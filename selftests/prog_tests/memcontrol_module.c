@@ -4,6 +4,7 @@
 #include "memcontrol_helpers.h"
 #include "testing_helpers.h"
 #include "memcontrol_get.skel.h"
+#include "memcontrol_kptr.skel.h"
 
 #define ROUNDS	50
 
@@ -118,6 +119,45 @@ static void test_in_use(void)
 	ASSERT_OK(load(), "load");
 }
 
+/*
+ * A map that keeps a memory cgroup needs the module as long as there are programs that
+ * put one in. After that it depends on the kernel image alone.
+ */
+static void test_kept(void)
+{
+	int top_fd, map_fd = -1;
+	struct memcontrol_kptr *skel;
+
+	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
+		return;
+	top_fd = create_and_get_cgroup("/module");
+	if (!ASSERT_OK_FD(top_fd, "create") ||
+	    !ASSERT_OK(enable_controllers("/module", "memory"), "enable") ||
+	    !make_cgroup("/module/kept"))
+		goto cleanup;
+	skel = memcontrol_kptr__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "open_and_load"))
+		goto cleanup;
+	skel->bss->cgroup_id = get_cgroup_id("/module/kept");
+	ASSERT_OK(run_syscall_prog(skel->progs.store_array), "store");
+	remove_cgroup("/module/kept");
+	ASSERT_EQ(unload(), -EWOULDBLOCK, "unload while a map keeps a memory cgroup");
+	map_fd = dup(bpf_map__fd(skel->maps.array));
+	memcontrol_kptr__destroy(skel);
+	if (!ASSERT_OK_FD(map_fd, "dup"))
+		goto cleanup;
+
+	ASSERT_OK(unload_wait(), "unload when only the map is left");
+	ASSERT_FALSE(loaded(), "module BTF");
+	check_held(top_fd, 1);
+	close(map_fd);
+	check_freed(top_fd);
+	ASSERT_OK(load(), "load");
+cleanup:
+	close(top_fd);
+	cleanup_cgroup_environment();
+}
+
 static void test_rounds(void)
 {
 	int i;
@@ -156,6 +196,8 @@ void serial_test_memcontrol_module(void)
 		test_absent();
 	if (test__start_subtest("in_use"))
 		test_in_use();
+	if (test__start_subtest("kept"))
+		test_kept();
 	if (test__start_subtest("rounds"))
 		test_rounds();
 
