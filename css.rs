@@ -240,3 +240,34 @@ impl Drop for OwnedCgroup {
         unsafe { bindings::bpf_memcontrol_css_put(css) };
     }
 }
+
+#[kernel::macros::kunit_tests(rust_bpf_memcontrol_css)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_on_the_default_hierarchy() {
+        let root = Cgroup::root();
+        assert!(root.is_on_dfl());
+        assert!(root.parent().is_none());
+    }
+
+    #[test]
+    fn id_gives_its_cgroup() {
+        let root = Cgroup::root();
+        assert!(Cgroup::from_id(root.id()).is_ok_and(|cgroup| ptr::eq(&*cgroup, root)));
+        assert_eq!(Cgroup::from_id(u64::MAX).err(), Some(ENOENT));
+    }
+
+    #[test]
+    fn self_css_is_no_controllers() {
+        let root = Cgroup::root();
+        // SAFETY: The root cgroup is never freed; nothing is read here.
+        let css = unsafe { &raw mut (*root.as_raw()).self_ };
+        // SAFETY: The `self` css is part of the root cgroup.
+        let css = unsafe { Css::from_raw(css) };
+        let guard = rcu::read_lock();
+        assert!(!css.is_of(Subsys::memory()));
+        assert!(ptr::eq(css.cgroup(&guard), root));
+    }
+}

@@ -386,4 +386,36 @@ mod tests {
             assert!(e_css.is_some_and(|e_css| ptr::eq(e_css, css)));
         }
     }
+
+    #[test]
+    fn self_css_of_the_root_cgroup_gives_the_root() {
+        if let Some(root) = MemCgroup::root() {
+            // Where the controller is on cgroup v1, no cgroup of the default hierarchy has one.
+            let Some(cgroup) = root.dfl_cgroup() else {
+                return;
+            };
+            // SAFETY: The root cgroup is never freed; nothing is read here.
+            let css = unsafe { &raw mut (*cgroup.as_raw()).self_ };
+            // SAFETY: The `self` css is part of the root cgroup.
+            let memcg = MemCgroup::tryget(unsafe { Css::from_raw(css) });
+            assert!(memcg.is_some_and(|memcg| ptr::eq(&*memcg, &*root)));
+        }
+    }
+
+    #[test]
+    fn current_task_is_charged_below_the_root() {
+        let memcg = MemCgroup::of_task(kernel::current!());
+        assert_eq!(memcg.is_none(), MemCgroup::disabled());
+        if let (Some(memcg), Some(root)) = (memcg, MemCgroup::root()) {
+            assert!(memcg.is_descendant_of(&root));
+        }
+    }
+
+    #[test]
+    fn root_is_not_scanned() {
+        if let Some(root) = MemCgroup::root() {
+            assert!(root.is_root());
+            assert_eq!(root.scan_tasks(|_| ControlFlow::Continue(())), Err(EINVAL));
+        }
+    }
 }

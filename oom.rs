@@ -245,3 +245,27 @@ pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, _lock: &mut Locked
     // SAFETY: The memory cgroup is referenced, and the lock is held.
     unsafe { bindings::bpf_memcontrol_out_of_memory(memcg, order) }
 }
+
+#[kernel::macros::kunit_tests(rust_bpf_memcontrol_oom)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_is_exclusive_until_it_is_dropped() {
+        let guard = lock();
+        assert!(try_lock().is_none());
+        drop(guard);
+        // Somebody else may have it for a moment.
+        drop(lock());
+    }
+
+    #[test]
+    fn protected_value_keeps_what_was_written() {
+        static VALUE: Protected<u32> = Protected::new(1);
+
+        let mut guard = lock();
+        *VALUE.get(&mut guard) += 1;
+        assert_eq!(*VALUE.get(&mut guard), 2);
+        *VALUE.get(&mut guard) = 1;
+    }
+}
