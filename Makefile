@@ -14,10 +14,10 @@ help:
 	@echo '  test       boot guests and run all tests; results also go to build/junit.xml'
 	@echo '  bench      count the instructions that OOMs take; builds Linux without the series, too'
 	@echo '  shell      a shell in the guest, with the module loaded'
-	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch'
+	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch, what is written about kfuncs'
 	@echo '  module     build rust_bpf_memcontrol.ko, for the guest or for the kernel build in KDIR'
 	@echo '  kernel     build the kernel of the guest'
-	@echo '  doc        build the documentation of the Rust code, into build/doc'
+	@echo '  doc        build the manual, into build/manual, and the documentation of the Rust code, into build/doc'
 	@echo '  clean      remove build/'
 	@echo '  distclean  remove build/ and the cache'
 	@echo
@@ -57,7 +57,8 @@ kernel:
 	@vm/kernel >/dev/null
 
 doc:
-	@vm/build module doc
+	@vm/build module doc manual
+	@echo build/manual/index.html build/doc/rust_bpf_memcontrol/index.html
 
 clean:
 	rm -rf build

@@ -10,7 +10,31 @@
 //! A call has one way down. The BPF program calls a kfunc in `helpers.c` or `oom_ops.c`, which have
 //! to be C for BTF; the kernel calls the struct_ops there, too. That calls its entry point here,
 //! which turns raw pointers and indexes into the types of [`css`], [`memcg`], [`stat`] and [`oom`],
-//! once. What follows is safe code.
+//! once. What follows is safe code:
+//!
+//! ```ignore
+//! // SAFETY: The verifier has proved that the css is in memory until the kfunc returns.
+//! let css = unsafe { Css::from_raw(css) };
+//! // An attempt: the css may be dead, its memory cgroup without a reference.
+//! let memcg = MemCgroup::tryget(css)?;
+//! // A checked index: the kernel's reader has no bounds of its own.
+//! let anon = memcg.page_state(StatItem::new(idx)?);
+//! // The reference is put when `memcg` is dropped.
+//! ```
+//!
+//! Where to start:
+//!
+//! - [`css`] and [`memcg`] are the heart: [`Css`] is a css that is in memory, [`MemCgroup`] a
+//!   memory cgroup with a reference, and [`MemCgroup::tryget()`] the way from one to the other.
+//! - [`stat`] has the indexes of what can be read of a memory cgroup.
+//! - [`oom`] is about the kernel's OOM killer: [`Locked`] is evidence that its lock is held,
+//!   [`OomControl`] the OOM at hand.
+//! - [`policy`] and [`victim`] are what this module makes of these: who is asked about an OOM, and
+//!   who is waited for after a kill.
+//!
+//! The entry points are in this file, the bindings in `bindings.rs`, and the registration in
+//! `btf.rs`. `Documentation/bpf/memcontrol-rust.rst` has the reasons behind the types, and
+//! `Documentation/bpf/memcontrol.rst` and `oom-policy.rst` are for those who write BPF programs.
 //!
 //! C header: `bpf_memcontrol.h`
 
@@ -60,7 +84,8 @@ struct BpfMemcontrol;
 
 impl kernel::Module for BpfMemcontrol {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        policy::init();
+        // SAFETY: The module is initialised once, and registers the struct_ops after this.
+        unsafe { policy::init() };
         btf::register(module)?;
         Ok(Self)
     }

@@ -86,6 +86,9 @@ impl Css {
     }
 
     /// Returns the cgroup that the css belongs to.
+    ///
+    /// It is borrowed under RCU, because a root css moves to another cgroup when its controller
+    /// moves to another hierarchy.
     #[inline]
     pub fn cgroup<'a>(&'a self, _guard: &'a rcu::Guard) -> &'a Cgroup {
         // SAFETY: The css is in memory. The read is volatile (the kernel's `READ_ONCE()`) because
@@ -217,6 +220,9 @@ impl Cgroup {
 }
 
 /// An owned reference to a cgroup.
+///
+/// It is not an [`ARef`](kernel::sync::aref::ARef), which can be made of any `&T`: a [`Cgroup`] may
+/// be borrowed under RCU alone.
 ///
 /// # Invariants
 ///

@@ -2,6 +2,10 @@
 
 //! Memory cgroups.
 //!
+//! A memory cgroup is what the memory controller keeps for a cgroup; its css is embedded in it. A
+//! [`MemCgroup`] always has a reference that somebody holds. What may be without one is a [`Css`],
+//! and [`MemCgroup::tryget()`] leads from there to here.
+//!
 //! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
 
 use crate::{
@@ -95,6 +99,7 @@ impl MemCgroup {
         // CAST: `MemCgroup` is a transparent wrapper of `mem_cgroup`.
         let memcg = ptr.cast::<Self>();
         // SAFETY: The caller guarantees that the memory cgroup stays alive for `'a`.
+        // INVARIANT: By the same guarantee.
         unsafe { &*memcg }
     }
 
@@ -117,6 +122,7 @@ impl MemCgroup {
         // SAFETY: The caller guarantees that there is a memory cgroup.
         let memcg = unsafe { NonNull::new_unchecked(memcg) };
         // SAFETY: The caller owns the reference and gives it up.
+        // INVARIANT: The reference lives as long as the returned value.
         unsafe { ARef::from_raw(memcg) }
     }
 

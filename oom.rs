@@ -2,6 +2,11 @@
 
 //! The OOM killer: its lock, and the OOM that it has at hand.
 //!
+//! The kernel takes `oom_lock` and calls in, so it cannot be a lock of Rust's with the data in it.
+//! Instead, a [`Locked`] is evidence that it is held, and what it protects is in a [`Protected`],
+//! which borrows the evidence. The OOM killer vouches for it where it calls in; [`lock()`] is for
+//! everybody else.
+//!
 //! C header: [`include/linux/oom.h`](srctree/include/linux/oom.h)
 
 use crate::{
@@ -54,6 +59,10 @@ impl Locked {
 }
 
 /// Releases `oom_lock` when it is dropped.
+///
+/// # Invariants
+///
+/// The lock was taken for this value.
 pub struct Guard(Locked);
 
 impl Deref for Guard {
@@ -72,7 +81,8 @@ impl DerefMut for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: The lock is held by the invariant of `Locked`, and was taken for this guard.
+        // SAFETY: The lock is held by the invariant of `Locked`, and was taken for this guard by the
+        // invariant of `Guard`.
         unsafe { bindings::mutex_unlock(&raw mut bindings::oom_lock) };
     }
 }
@@ -98,6 +108,10 @@ pub fn try_lock() -> Option<Guard> {
 }
 
 /// A value that `oom_lock` protects.
+///
+/// # Invariants
+///
+/// A reference to the value lives no longer than a mutable borrow of a [`Locked`].
 pub struct Protected<T>(UnsafeCell<T>);
 
 // SAFETY: The value is reached through a `Locked` only, which one context has at a time.
@@ -113,6 +127,7 @@ impl<T> Protected<T> {
     pub fn get<'a>(&'a self, _lock: &'a mut Locked) -> &'a mut T {
         // SAFETY: By the invariant of `Locked`, no other context has access, and no other value in
         // this one can be borrowed like this one until the borrow ends.
+        // INVARIANT: By the signature.
         unsafe { &mut *self.0.get() }
     }
 }

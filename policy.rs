@@ -145,9 +145,13 @@ impl Ops {
     }
 }
 
-/// To be called once, before the struct_ops is registered.
-pub fn init() {
-    // SAFETY: Called once, by the module's initialisation.
+/// Initialises what is global here.
+///
+/// # Safety
+///
+/// Must be called once, before the struct_ops is registered.
+pub unsafe fn init() {
+    // SAFETY: By the safety requirements.
     unsafe { ATTACHING.init() };
 }
 
@@ -194,12 +198,13 @@ fn ask(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     let kills = registry.kills;
     if let Some(policy) = registry.policies().get_mut(&id) {
         // What it did counts, not what it says.
-        match (kills, ret) {
-            (0, PASS) => policy.passed += 1,
-            (0, _) => policy.no_progress += 1,
-            _ => policy.handled += 1,
-        }
-        policy.kills += u64::from(kills);
+        let count = match (kills, ret) {
+            (0, PASS) => &mut policy.passed,
+            (0, _) => &mut policy.no_progress,
+            _ => &mut policy.handled,
+        };
+        *count = count.wrapping_add(1);
+        policy.kills = policy.kills.wrapping_add(kills.into());
     }
     if kills == 0 && ret != PASS {
         let name = ops.name();
@@ -211,7 +216,8 @@ fn ask(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
 
 /// Adds to what the policy that is running has killed.
 pub fn note_kills(count: u32, lock: &mut Locked) {
-    REGISTRY.get(lock).kills += count;
+    let registry = REGISTRY.get(lock);
+    registry.kills = registry.kills.wrapping_add(count);
 }
 
 /// Checks a map when it is loaded.

@@ -166,7 +166,7 @@ impl<'a> Kills<'a> {
         let victim = Victim::new(task);
         let report = self.count == 0;
         self.oc.kill(task, self.message, report, self.lock)?;
-        self.count += 1;
+        self.count = self.count.wrapping_add(1);
         // INVARIANT: It was made one just now.
         add(VICTIMS.get(self.lock), victim);
         Ok(())
