@@ -94,8 +94,12 @@ static void test_absent(void)
 		log = stop_libbpf_log_capture();
 		if (!ASSERT_ERR_PTR(skel, "load without the module"))
 			memcontrol_get__destroy(skel);
-		if (ASSERT_OK_PTR(log, "log"))
-			ASSERT_HAS_SUBSTR(log, "'bpf_get_mem_cgroup': not found", "missing");
+		/* libbpf lets the verifier say so where vmlinux.h declares them: weak. */
+		if (ASSERT_OK_PTR(log, "log") &&
+		    !ASSERT_TRUE(strstr(log, "'bpf_get_mem_cgroup': not found") ||
+				 strstr(log, "'bpf_get_mem_cgroup' is referenced but wasn't resolved"),
+				 "missing"))
+			printf("%s", log);
 		free(log);
 	}
 	ASSERT_OK(load(), "load");
