@@ -4,7 +4,7 @@
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test bench check shell module kernel doc clean distclean
+.PHONY: help demo test bench check matrix shell module kernel doc clean distclean
 
 help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
@@ -15,6 +15,7 @@ help:
 	@echo '  bench      count the instructions that OOMs take; builds Linux without the series, too'
 	@echo '  shell      a shell in the guest, with the module loaded'
 	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch, what is written about kfuncs'
+	@echo '  matrix     build for other kernels: GCC, in tree, without MEMCG, ...; "check" builds for those in the cache'
 	@echo '  module     build rust_bpf_memcontrol.ko, for the guest or for the kernel build in KDIR'
 	@echo '  kernel     build the kernel of the guest'
 	@echo '  doc        build the manual, into build/manual, and the documentation of the Rust code, into build/doc'
@@ -40,6 +41,9 @@ bench:
 
 check:
 	@vm/check
+
+matrix:
+	@vm/matrix
 
 shell:
 	@vm/build module policies tools bpftool

@@ -80,6 +80,19 @@ need_space() {
 	[ "$free" -ge "$1" ] || die "$cache has $free GB free and $1 GB are needed; free some, or set CACHE_DIR"
 }
 
+# require CAUSE OPTION...: each OPTION ("NAME=y", "NAME=n") holds in the kernel
+# that is configured in $build.
+require() {
+	local cause=$1 option
+	shift
+	for option; do
+		case $option in
+		*=n) ! grep -q "^CONFIG_${option%=n}=" "$build/.config" ;;
+		*) grep -q "^CONFIG_$option\$" "$build/.config" ;;
+		esac || die "CONFIG_$option does not hold in ${KERNEL_TREE:-the configured kernel}: $cause"
+	done
+}
+
 # Root stays root. An ordinary user becomes root of a user namespace of their
 # own, with the subordinate ids that a Debian system needs.
 namespace=(setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --propagation private)
