@@ -22,6 +22,7 @@ pub(crate) use kernel::bindings::{
     cgroup_e_css,
     cgroup_get_from_id,
     cgroup_subsys,
+    cgroup_subsys_id_memory_cgrp_id,
     cgroup_subsys_state,
     cgrp_dfl_root,
     mem_cgroup,

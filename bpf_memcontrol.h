@@ -94,8 +94,10 @@ void unregister_oom_handler(void);
 int oom_kill_task(struct oom_control *oc, struct task_struct *task,
 		  const char *message);
 
-/* helpers.c: the kfunc set, and what the kernel offers as inlines only. */
+/* helpers.c. */
 int bpf_memcontrol_register_kfuncs(void);
+
+/* inlines.c: what the kernel offers as inlines only. */
 void bpf_memcontrol_css_get(struct cgroup_subsys_state *css);
 void bpf_memcontrol_css_put(struct cgroup_subsys_state *css);
 bool bpf_memcontrol_css_tryget(struct cgroup_subsys_state *css);
@@ -105,5 +107,10 @@ bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_con
 struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc);
 bool bpf_memcontrol_pid_alive(struct task_struct *task);
 unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter);
+
+/* inlines.c, where these replace the kernel's own (see Kbuild). */
+s64 rust_helper_atomic64_read(const atomic64_t *v);
+void rust_helper_rcu_read_lock(void);
+void rust_helper_rcu_read_unlock(void);
 
 #endif /* _BPF_MEMCONTROL_H */

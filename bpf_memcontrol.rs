@@ -104,6 +104,7 @@ const INVALID: c_ulong = c_ulong::MAX;
 ///
 /// `css` must point to a css that is not freed before the function returns.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_get_mem_cgroup(
     css: *mut bindings::cgroup_subsys_state,
 ) -> *mut bindings::mem_cgroup {
@@ -116,6 +117,7 @@ unsafe extern "C" fn rust_bpf_get_mem_cgroup(
 ///
 /// The caller must own a reference to `memcg`, and gives it up.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
     // SAFETY: By the safety requirements.
     drop(unsafe { MemCgroup::from_raw_owned(memcg) });
@@ -125,6 +127,7 @@ unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
 ///
 /// No requirements; it is unsafe to be of the type that bindgen gives its declaration.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup {
     MemCgroup::into_raw(MemCgroup::root())
 }
@@ -133,6 +136,7 @@ unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup
 ///
 /// Somebody must hold a reference to `memcg` until the function returns.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_usage(memcg: *mut bindings::mem_cgroup) -> c_ulong {
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
@@ -143,6 +147,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_usage(memcg: *mut bindings::mem_cgroup)
 ///
 /// Somebody must hold a reference to `memcg` until the function returns.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
     memcg: *mut bindings::mem_cgroup,
     idx: c_int,
@@ -156,6 +161,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
 ///
 /// Somebody must hold a reference to `memcg` until the function returns.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
     memcg: *mut bindings::mem_cgroup,
     event: c_uint,
@@ -169,6 +175,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
 ///
 /// Somebody must hold a reference to `memcg` until the function returns.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
     memcg: *mut bindings::mem_cgroup,
     event: c_uint,
@@ -182,6 +189,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
 ///
 /// Somebody must hold a reference to `memcg` until the function returns, which may sleep.
 #[no_mangle]
+#[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_flush_stats(memcg: *mut bindings::mem_cgroup) {
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };

@@ -29,16 +29,23 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The pointer is to one of the kernel's controllers, which are static.
+/// The pointer is to one of the kernel's controllers, which are static; `id` is its index in
+/// `cgroup->subsys[]`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Subsys(*mut bindings::cgroup_subsys);
+pub struct Subsys {
+    ptr: *mut bindings::cgroup_subsys,
+    id: usize,
+}
 
 impl Subsys {
     /// Returns the memory controller.
     #[inline]
     pub fn memory() -> Self {
-        // INVARIANT: `memory_cgrp_subsys` is one of the kernel's controllers.
-        Self(&raw mut bindings::memory_cgrp_subsys)
+        // INVARIANT: `memory_cgrp_subsys` is one of the kernel's controllers, and this is its id.
+        Self {
+            ptr: &raw mut bindings::memory_cgrp_subsys,
+            id: bindings::cgroup_subsys_id_memory_cgrp_id as usize,
+        }
     }
 }
 
@@ -82,7 +89,7 @@ impl Css {
     pub fn is_of(&self, subsys: Subsys) -> bool {
         // SAFETY: The css is in memory, and `ss` does not change after its initialisation.
         let ss = unsafe { (*self.as_raw()).ss };
-        ptr::eq(ss, subsys.0)
+        ptr::eq(ss, subsys.ptr)
     }
 
     /// Returns the cgroup that the css belongs to.
@@ -205,15 +212,29 @@ impl Cgroup {
     /// C source: `cgroup_e_css()` in `kernel/cgroup/cgroup.c`.
     #[inline]
     pub fn e_css<'a>(&'a self, subsys: Subsys, guard: &'a rcu::Guard) -> Option<&'a Css> {
+        // SAFETY: The cgroup is in memory; nothing is read here.
+        let csses = unsafe { &raw const (*self.0.get()).subsys };
+        // SAFETY: By the invariant of `Subsys`, the index is inside of the array.
+        let own = unsafe {
+            csses
+                .cast::<*mut bindings::cgroup_subsys_state>()
+                .add(subsys.id)
+        };
+        // SAFETY: As above. The read is volatile, as in `rcu_dereference()`.
+        let own = unsafe { ptr::read_volatile(own) };
+        if !own.is_null() {
+            // SAFETY: What `cgroup->subsys[]` points to is freed a grace period after it is taken
+            // out of there, and `guard` holds the grace period off for `'a`.
+            return Some(unsafe { Css::from_raw(own) });
+        }
         // SAFETY: The cgroup is in memory, `subsys` is one of the kernel's controllers by its type
         // invariant, and the guard shows that the RCU read lock is held.
-        let css = unsafe { bindings::cgroup_e_css(self.0.get(), subsys.0) };
+        let css = unsafe { bindings::cgroup_e_css(self.0.get(), subsys.ptr) };
         if css.is_null() {
             return None;
         }
-        // SAFETY: What `cgroup->subsys[]` points to is freed a grace period after it is taken out
-        // of there, and `guard` holds the grace period off for `'a`. The css that the C function
-        // falls back to is a root's, which is never freed.
+        // SAFETY: As for the cgroup's own. The css that the C function falls back to is a root's,
+        // which is never freed.
         let css = unsafe { Css::from_raw(css) };
         css.cgroup(guard).is_on_hierarchy_of(self).then_some(css)
     }

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The C half of rust_bpf_memcontrol: what BTF has to see, and inlines.
+ * The kfuncs that BPF programs of every type may call.
  *
- * pahole leaves Rust code out of BTF, so the kfuncs that BPF programs call are
- * defined here, and in oom_ops.c. Each is one call, into bpf_memcontrol.rs or of
- * an inline. What follows them forwards inlines, which Rust cannot call.
+ * pahole leaves Rust code out of BTF, so the kfuncs are defined here, and in
+ * oom_ops.c. Each is one call, into bpf_memcontrol.rs or of an inline.
  */
 
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <linux/btf_ids.h>
-#include <linux/cgroup.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/oom.h>
-#include <linux/page_counter.h>
-#include <linux/sched/signal.h>
 
 #include "bpf_memcontrol.h"
 
@@ -206,49 +202,4 @@ int bpf_memcontrol_register_kfuncs(void)
 	/* UNSPEC: the programs of every type may call them. */
 	return register_btf_kfunc_id_set(BPF_PROG_TYPE_UNSPEC,
 					 &bpf_memcontrol_kfunc_set);
-}
-
-void bpf_memcontrol_css_get(struct cgroup_subsys_state *css)
-{
-	css_get(css);
-}
-
-void bpf_memcontrol_css_put(struct cgroup_subsys_state *css)
-{
-	css_put(css);
-}
-
-bool bpf_memcontrol_css_tryget(struct cgroup_subsys_state *css)
-{
-	return css_tryget(css);
-}
-
-bool bpf_memcontrol_is_descendant(struct mem_cgroup *memcg, struct mem_cgroup *root)
-{
-	return mem_cgroup_is_descendant(memcg, root);
-}
-
-bool bpf_memcontrol_mem_cgroup_disabled(void)
-{
-	return mem_cgroup_disabled();
-}
-
-bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_control *oc)
-{
-	return oom_cpuset_eligible(task, oc);
-}
-
-struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc)
-{
-	return oc->memcg;
-}
-
-unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter)
-{
-	return page_counter_read(counter);
-}
-
-bool bpf_memcontrol_pid_alive(struct task_struct *task)
-{
-	return pid_alive(task);
 }

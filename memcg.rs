@@ -148,23 +148,27 @@ impl MemCgroup {
         if Self::disabled() {
             return None;
         }
-        if css.is_of(Subsys::memory()) {
-            return Self::tryget_own(css);
-        }
         // Held until the attempt is made: nothing else keeps the effective css in memory.
         let guard = rcu::read_lock();
-        Self::tryget_own(css.cgroup(&guard).e_css(Subsys::memory(), &guard)?)
+        let css = if css.is_of(Subsys::memory()) {
+            css
+        } else {
+            css.cgroup(&guard).e_css(Subsys::memory(), &guard)?
+        };
+        // SAFETY: The css is the memory controller's: just checked, or asked for.
+        unsafe { Self::tryget_own(css, &guard) }
     }
 
-    /// Takes a reference to the memory cgroup that the css is embedded in; `None` also for a css
-    /// that is not the memory controller's.
+    /// Takes a reference to the memory cgroup that a css is embedded in.
+    ///
+    /// # Safety
+    ///
+    /// The css must be the memory controller's.
     #[inline]
-    fn tryget_own(css: &Css) -> Option<ARef<Self>> {
-        if !css.is_of(Subsys::memory()) {
-            return None;
-        }
+    unsafe fn tryget_own(css: &Css, _guard: &rcu::Guard) -> Option<ARef<Self>> {
         let css = css.as_raw();
-        // SAFETY: By the invariant of `Css`, the css is in memory, which is what an attempt needs.
+        // SAFETY: By the invariant of `Css`, the css is in memory, which is what an attempt needs,
+        // and the guard shows that the RCU read lock is held.
         if !unsafe { bindings::bpf_memcontrol_css_tryget(css) } {
             return None;
         }
@@ -183,9 +187,9 @@ impl MemCgroup {
         // SAFETY: The pointer is set once, when the controller is initialised on boot, which is
         // before any module is.
         let root = unsafe { bindings::root_mem_cgroup };
-        // SAFETY: The controller is not disabled, so it has a root, which is never freed.
-        let root = unsafe { Self::from_raw(root) };
-        Some(root.into())
+        // SAFETY: The controller is not disabled, so it has a root. References to it are not counted,
+        // so there is one to own without taking it.
+        Some(unsafe { Self::from_raw_owned(root) })
     }
 
     /// Takes a reference to the memory cgroup of a task; `None` when the memory controller is
@@ -196,14 +200,16 @@ impl MemCgroup {
         if Self::disabled() {
             return None;
         }
-        let _guard = rcu::read_lock();
+        let guard = rcu::read_lock();
         // SAFETY: The task is valid because of the reference to it, and the RCU read lock is held.
         let memcg = unsafe { bindings::mem_cgroup_from_task(task.as_ptr()) };
         // SAFETY: A task has a memory cgroup, which is not freed while the RCU read lock is held;
         // nothing is read here.
         let css = unsafe { &raw mut (*memcg).css };
         // SAFETY: As above.
-        Self::tryget_own(unsafe { Css::from_raw(css) })
+        let css = unsafe { Css::from_raw(css) };
+        // SAFETY: It is the css of a memory cgroup.
+        unsafe { Self::tryget_own(css, &guard) }
     }
 
     /// Returns whether the memory controller was disabled on boot (`cgroup_disable=memory`).
