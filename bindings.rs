@@ -46,6 +46,7 @@ pub(crate) use kernel::bindings::{
     root_mem_cgroup,
     task_struct,
     CAP_SYS_ADMIN,
+    CSS_NO_REF,
     PAGE_ALLOC_COSTLY_ORDER, //
 };
 use kernel::ffi;

@@ -100,7 +100,7 @@ int bpf_memcontrol_register_kfuncs(void);
 /* inlines.c: what the kernel offers as inlines only. */
 void bpf_memcontrol_css_get(struct cgroup_subsys_state *css);
 void bpf_memcontrol_css_put(struct cgroup_subsys_state *css);
-bool bpf_memcontrol_css_tryget(struct cgroup_subsys_state *css);
+bool bpf_memcontrol_css_tryget_counted(struct cgroup_subsys_state *css);
 bool bpf_memcontrol_is_descendant(struct mem_cgroup *memcg, struct mem_cgroup *root);
 bool bpf_memcontrol_mem_cgroup_disabled(void);
 bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_control *oc);

@@ -47,7 +47,13 @@ pub mod policy;
 pub mod stat;
 pub mod victim;
 
-use core::ptr::NonNull;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{
+        compiler_fence,
+        Ordering::SeqCst, //
+    }, //
+};
 use css::Css;
 use kernel::{
     error::from_result,
@@ -97,8 +103,21 @@ impl Drop for BpfMemcontrol {
     }
 }
 
+/// Marks a branch as one that is rarely taken.
+///
+/// It is no instruction. It keeps the compiler from loading what the branch answers before it is
+/// known to be taken, where every caller pays for it.
+#[inline(always)]
+fn cold_path() {
+    compiler_fence(SeqCst);
+}
+
 /// What the readers answer for an index that memory cgroups do not count.
-const INVALID: c_ulong = c_ulong::MAX;
+#[inline(always)]
+fn invalid() -> c_ulong {
+    cold_path();
+    c_ulong::MAX
+}
 
 /// # Safety
 ///
@@ -154,7 +173,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
 ) -> c_ulong {
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    StatItem::new(idx).map_or(INVALID, |item| memcg.page_state(item))
+    StatItem::new(idx).map_or_else(invalid, |item| memcg.page_state(item))
 }
 
 /// # Safety
@@ -168,7 +187,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
 ) -> c_ulong {
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    VmEvent::new(event).map_or(INVALID, |event| memcg.vm_events(event))
+    VmEvent::new(event).map_or_else(invalid, |event| memcg.vm_events(event))
 }
 
 /// # Safety
@@ -182,7 +201,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
 ) -> c_ulong {
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    MemoryEvent::new(event).map_or(INVALID, |event| memcg.memory_events(event))
+    MemoryEvent::new(event).map_or_else(invalid, |event| memcg.memory_events(event))
 }
 
 /// # Safety

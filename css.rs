@@ -92,6 +92,14 @@ impl Css {
         ptr::eq(ss, subsys.ptr)
     }
 
+    /// Returns whether references to the css are counted. Those to a controller's root css are not.
+    #[inline]
+    pub fn is_counted(&self) -> bool {
+        // SAFETY: The css is in memory, and this flag does not change after its initialisation.
+        let flags = unsafe { (*self.as_raw()).flags };
+        flags & bindings::CSS_NO_REF == 0
+    }
+
     /// Returns the cgroup that the css belongs to.
     ///
     /// It is borrowed under RCU, because a root css moves to another cgroup when its controller

@@ -50,16 +50,14 @@ INLINE void bpf_memcontrol_css_put(struct cgroup_subsys_state *css)
 }
 
 /*
- * css_tryget(), in an RCU read-side critical section of the caller's, instead of in
- * one of its own.
+ * css_tryget() of a css without CSS_NO_REF, in an RCU read-side critical section of
+ * the caller's, instead of in one of its own.
  */
-INLINE bool bpf_memcontrol_css_tryget(struct cgroup_subsys_state *css)
+INLINE bool bpf_memcontrol_css_tryget_counted(struct cgroup_subsys_state *css)
 {
 #ifdef CONFIG_DEBUG_CGROUP_REF
 	return css_tryget(css); /* a function, to be traced */
 #else
-	if (css->flags & CSS_NO_REF)
-		return true;
 	/* The first refuses a css that is offline, of which the second takes a reference. */
 	return percpu_ref_tryget_live_rcu(&css->refcnt) || percpu_ref_tryget(&css->refcnt);
 #endif

@@ -10,6 +10,7 @@
 
 use crate::{
     bindings,
+    cold_path, //
     css::{
         Cgroup,
         Css,
@@ -146,42 +147,66 @@ impl MemCgroup {
     #[inline]
     pub fn tryget(css: &Css) -> Option<ARef<Self>> {
         if Self::disabled() {
+            cold_path();
             return None;
         }
         // Held until the attempt is made: nothing else keeps the effective css in memory.
-        let guard = rcu::read_lock();
+        let guard;
         let css = if css.is_of(Subsys::memory()) {
+            // Asked before the lock is taken, which the root's css has no need of.
+            if !css.is_counted() {
+                cold_path();
+                // SAFETY: The css is the memory controller's; its references are not counted.
+                return Some(unsafe { Self::from_css_owned(css) });
+            }
+            guard = rcu::read_lock();
             css
         } else {
-            css.cgroup(&guard).e_css(Subsys::memory(), &guard)?
+            guard = rcu::read_lock();
+            let css = css.cgroup(&guard).e_css(Subsys::memory(), &guard)?;
+            if !css.is_counted() {
+                // SAFETY: As above; the memory controller's is what was asked for.
+                return Some(unsafe { Self::from_css_owned(css) });
+            }
+            css
         };
         // SAFETY: The css is the memory controller's: just checked, or asked for.
-        unsafe { Self::tryget_own(css, &guard) }
+        unsafe { Self::tryget_counted(css, &guard) }
     }
 
     /// Takes a reference to the memory cgroup that a css is embedded in.
     ///
     /// # Safety
     ///
-    /// The css must be the memory controller's.
+    /// The css must be the memory controller's, and [`is_counted()`](Css::is_counted).
     #[inline]
-    unsafe fn tryget_own(css: &Css, _guard: &rcu::Guard) -> Option<ARef<Self>> {
-        let css = css.as_raw();
+    unsafe fn tryget_counted(css: &Css, _guard: &rcu::Guard) -> Option<ARef<Self>> {
         // SAFETY: By the invariant of `Css`, the css is in memory, which is what an attempt needs,
         // and the guard shows that the RCU read lock is held.
-        if !unsafe { bindings::bpf_memcontrol_css_tryget(css) } {
-            return None;
-        }
+        let taken = unsafe { bindings::bpf_memcontrol_css_tryget_counted(css.as_raw()) };
+        // SAFETY: By the safety requirements, and a reference was just taken.
+        taken.then(|| unsafe { Self::from_css_owned(css) })
+    }
+
+    /// Takes over a reference to the memory cgroup that a css is embedded in.
+    ///
+    /// # Safety
+    ///
+    /// The css must be the memory controller's, and the caller must own a reference to it, which
+    /// passes to the returned value.
+    #[inline]
+    unsafe fn from_css_owned(css: &Css) -> ARef<Self> {
         // SAFETY: Every css of the memory controller is the `css` member of a `mem_cgroup`.
-        let memcg = unsafe { container_of!(css, bindings::mem_cgroup, css) };
-        // SAFETY: The reference to the css taken above is a reference to its memory cgroup.
-        Some(unsafe { Self::from_raw_owned(memcg) })
+        let memcg = unsafe { container_of!(css.as_raw(), bindings::mem_cgroup, css) };
+        // SAFETY: A reference to the css is a reference to its memory cgroup.
+        unsafe { Self::from_raw_owned(memcg) }
     }
 
     /// Takes a reference to the root memory cgroup; `None` when the memory controller is disabled.
     #[inline]
     pub fn root() -> Option<ARef<Self>> {
         if Self::disabled() {
+            cold_path();
             return None;
         }
         // SAFETY: The pointer is set once, when the controller is initialised on boot, which is
@@ -200,16 +225,14 @@ impl MemCgroup {
         if Self::disabled() {
             return None;
         }
-        let guard = rcu::read_lock();
+        let _guard = rcu::read_lock();
         // SAFETY: The task is valid because of the reference to it, and the RCU read lock is held.
         let memcg = unsafe { bindings::mem_cgroup_from_task(task.as_ptr()) };
         // SAFETY: A task has a memory cgroup, which is not freed while the RCU read lock is held;
         // nothing is read here.
         let css = unsafe { &raw mut (*memcg).css };
         // SAFETY: As above.
-        let css = unsafe { Css::from_raw(css) };
-        // SAFETY: It is the css of a memory cgroup.
-        unsafe { Self::tryget_own(css, &guard) }
+        Self::tryget(unsafe { Css::from_raw(css) })
     }
 
     /// Returns whether the memory controller was disabled on boot (`cgroup_disable=memory`).
