@@ -71,7 +71,6 @@ use oom::{
     Locked,
     OomControl, //
 };
-use policy::Ops;
 use stat::{
     MemoryEvent,
     StatItem,
@@ -92,7 +91,8 @@ impl kernel::Module for BpfMemcontrol {
     fn init(module: &'static ThisModule) -> Result<Self> {
         // SAFETY: The module is initialised once, and registers the struct_ops after this.
         unsafe { policy::init() };
-        btf::register(module)?;
+        // SAFETY: Just called.
+        unsafe { btf::register(module) }?;
         Ok(Self)
     }
 }
@@ -309,21 +309,21 @@ unsafe extern "C" fn rust_bpf_oom_validate(ops: *mut bindings::bpf_oom_ops) -> c
 unsafe extern "C" fn rust_bpf_oom_reg(ops: *mut bindings::bpf_oom_ops) -> c_int {
     from_result(|| {
         let ops = NonNull::new(ops).ok_or(EINVAL)?;
-        // SAFETY: By the safety requirements.
-        policy::reg(unsafe { Ops::from_raw(ops) })?;
-        Ok(0)
+        // SAFETY: By the safety requirements; `init()` was called before there was a struct_ops.
+        unsafe { policy::reg(ops) }.map(|()| 0)
     })
 }
 
 /// # Safety
 ///
 /// `ops` must point to the kernel's half of a map that `rust_bpf_oom_reg()` or
-/// `rust_bpf_oom_update()` accepted. The function may sleep.
+/// `rust_bpf_oom_update()` accepted, and that was not replaced or unregistered since. The function
+/// may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_unreg(ops: *mut bindings::bpf_oom_ops) {
     if let Some(ops) = NonNull::new(ops) {
         // SAFETY: By the safety requirements.
-        policy::unreg(unsafe { Ops::from_raw(ops) });
+        unsafe { policy::unreg(ops) };
     }
 }
 
@@ -339,10 +339,7 @@ unsafe extern "C" fn rust_bpf_oom_update(
         let ops = NonNull::new(ops).ok_or(EINVAL)?;
         let old = NonNull::new(old).ok_or(EINVAL)?;
         // SAFETY: By the safety requirements.
-        let ops = unsafe { Ops::from_raw(ops) };
-        // SAFETY: By the safety requirements.
-        let old = unsafe { Ops::from_raw(old) };
-        policy::update(ops, old).map(|()| 0)
+        unsafe { policy::update(ops, old) }.map(|()| 0)
     })
 }
 

@@ -23,8 +23,12 @@ use kernel::{
 /// - `EINVAL` when the kernel image or another module has kfuncs of the same names.
 /// - `ENOMEM`.
 ///
+/// # Safety
+///
+/// `policy::init()` must have been called: policies can be attached before the function returns.
+///
 /// C source: `register_btf_kfunc_id_set()` and `register_bpf_struct_ops()` in `kernel/bpf/btf.c`.
-pub(crate) fn register(module: &'static ThisModule) -> Result {
+pub(crate) unsafe fn register(module: &'static ThisModule) -> Result {
     // The C function warns of missing BTF, but does not call it an error.
     if !has_btf(module) {
         pr_err!("no kfuncs: the module has no BTF; build it with the kernel's vmlinux present\n");
@@ -40,7 +44,7 @@ pub(crate) fn register(module: &'static ThisModule) -> Result {
         }
     })?;
     // Last: policies can be attached from here on.
-    // SAFETY: An FFI call with no requirements.
+    // SAFETY: What is called when one is attached is initialised, by the safety requirements.
     let ret = unsafe { bindings::bpf_memcontrol_register_oom_ops() };
     to_result(ret)
         .inspect_err(|e| pr_err!("no OOM policies: registration failed: {}\n", e.to_errno()))

@@ -250,12 +250,14 @@ fn scan_processes<F: FnMut(&Task) -> ControlFlow<()>>(mut function: F) {
     unsafe { bindings::bpf_memcontrol_scan_processes(Some(call_with_task::<F>), arg) };
 }
 
-/// Runs the OOM killer for a memory cgroup, or with `None` for the whole system, and returns whether
-/// it killed something or has a victim that is still dying. May panic the kernel when nothing in the
-/// whole system can be killed, as the OOM killer always does.
+/// Runs the OOM killer for a memory cgroup, or with `None` or the root for the whole system, and
+/// returns whether it killed something or has a victim that is still dying. May panic the kernel when
+/// nothing in the whole system can be killed, as the OOM killer always does.
 ///
 /// C source: `out_of_memory()` in `mm/oom_kill.c`.
 pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, _lock: &mut Locked) -> bool {
+    // The C function scans the tasks of a memory cgroup, which has a `BUG_ON()` for the root.
+    let memcg = memcg.filter(|memcg| !memcg.is_root());
     let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
     // SAFETY: The memory cgroup is referenced, and the lock is held.
     unsafe { bindings::bpf_memcontrol_out_of_memory(memcg, order) }

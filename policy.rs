@@ -96,28 +96,19 @@ impl Policy {
 
 /// Wraps a pointer to a `struct bpf_oom_ops` of a BPF map.
 ///
+/// It does not leave this file: no lifetime says how long the map stays.
+///
 /// # Invariants
 ///
 /// The map is loaded, [`validate()`] has accepted it, and it stays while the value exists: BPF keeps
 /// a map until [`unreg()`] or [`update()`] has taken its `Ops` out of the registry.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Ops(NonNull<bindings::bpf_oom_ops>);
+struct Ops(NonNull<bindings::bpf_oom_ops>);
 
 // SAFETY: A loaded map does not change, and programs can be called by any thread.
 unsafe impl Send for Ops {}
 
 impl Ops {
-    /// Wraps a map that the BPF core asks to register, or to take out.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` must point to the kernel's half of a map that `validate()` has accepted, which must
-    /// stay for as long as it is registered and for the duration of the call.
-    pub unsafe fn from_raw(ptr: NonNull<bindings::bpf_oom_ops>) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self(ptr)
-    }
-
     /// Returns the id of the cgroup to attach to.
     fn cgroup_id(self) -> u64 {
         // SAFETY: Valid by the type invariant.
@@ -279,7 +270,15 @@ fn check_cgroup(id: u64) -> Result {
 /// - `EEXIST` when the cgroup has a policy.
 /// - `EBUSY` when another module has the kernel's hook.
 /// - `ENOMEM`.
-pub fn reg(ops: Ops) -> Result {
+///
+/// # Safety
+///
+/// `ops` must point to the kernel's half of a map that `validate()` has accepted. The map must stay
+/// until the function returns and, when it is attached, until `unreg()` or `update()` has taken it
+/// out. `init()` must have been called.
+pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>) -> Result {
+    // INVARIANT: By the safety requirements.
+    let ops = Ops(ops);
     check_capability()?;
     let id = ops.cgroup_id();
     check_cgroup(id)?;
@@ -307,7 +306,13 @@ pub fn reg(ops: Ops) -> Result {
 }
 
 /// Detaches a policy, and waits until it is not running. May sleep.
-pub fn unreg(ops: Ops) {
+///
+/// # Safety
+///
+/// `ops` must be what `reg()` or `update()` has attached, and must not have been taken out since.
+pub unsafe fn unreg(ops: NonNull<bindings::bpf_oom_ops>) {
+    // INVARIANT: What is attached stays, by the safety requirements of `reg()` and `update()`.
+    let ops = Ops(ops);
     let id = ops.cgroup_id();
     let _attaching = ATTACHING.lock();
     let last = {
@@ -332,7 +337,17 @@ pub fn unreg(ops: Ops) {
 /// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
 /// - `EINVAL` when the new policy is for another cgroup.
 /// - `ENOENT` when the old one is not attached.
-pub fn update(new: Ops, old: Ops) -> Result {
+///
+/// # Safety
+///
+/// `new` must be as for `reg()`, and `old` must point to the kernel's half of a map that stays until
+/// the function returns.
+pub unsafe fn update(
+    new: NonNull<bindings::bpf_oom_ops>,
+    old: NonNull<bindings::bpf_oom_ops>,
+) -> Result {
+    // INVARIANT: By the safety requirements.
+    let (new, old) = (Ops(new), Ops(old));
     check_capability()?;
     let id = old.cgroup_id();
     if new.cgroup_id() != id {
@@ -390,7 +405,6 @@ pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Res
     if !(0..=bindings::PAGE_ALLOC_COSTLY_ORDER as c_int).contains(&order) || flags != 0 {
         return Err(EINVAL);
     }
-    let memcg = memcg.filter(|memcg| !memcg.is_root());
     let mut lock = oom::try_lock().ok_or(EBUSY)?;
     // What is back by now is not enough for whoever declares an OOM.
     let _ = victim::expire(&mut lock);
@@ -448,8 +462,8 @@ mod tests {
     #[test]
     fn no_cgroup_id_is_the_roots() {
         let mut ops = ops(b"");
-        // SAFETY: The map stays for the duration of the test; it is not registered.
-        let id = unsafe { Ops::from_raw(NonNull::from(&mut ops)) }.cgroup_id();
+        // INVARIANT: The map stays for the duration of the test; it is not registered.
+        let id = Ops(NonNull::from(&mut ops)).cgroup_id();
         assert_eq!(id, Cgroup::root().id());
         assert!(Cgroup::root().parent().is_none());
     }

@@ -105,13 +105,26 @@ fn add(victims: &mut KVec<Victim>, victim: Victim) {
     unsafe { bindings::bpf_memcontrol_schedule_expiry() };
 }
 
+/// Forgets the victims that `keep` returns false for. `KVec::retain()` is compiled with bounds
+/// checks, and so with panics.
+fn retain(victims: &mut KVec<Victim>, mut keep: impl FnMut(&Victim) -> bool) {
+    let mut next = 0;
+    while let Some(victim) = victims.get(next) {
+        if keep(victim) {
+            next = next.wrapping_add(1);
+        } else {
+            let _ = victims.remove(next);
+        }
+    }
+}
+
 /// Returns whether an OOM needs no other kill: a victim's memory is still to come, or has come since
 /// whoever ran out of memory looked for some.
 pub fn is_expected(oc: &OomControl, lock: &mut Locked) -> bool {
     let victims = VICTIMS.get(lock);
     let mut expected = false;
     // Both are asked once, because a victim does not wait for the answer.
-    victims.retain(|victim| {
+    retain(victims, |victim| {
         let gone = victim.is_gone();
         expected |= (gone || victim.has_time()) && victim.is_in_domain_of(oc);
         !gone
@@ -131,7 +144,7 @@ pub fn is_expected(oc: &OomControl, lock: &mut Locked) -> bool {
 /// Forgets the victims whose memory is back, and returns whether there are others.
 pub fn expire(lock: &mut Locked) -> bool {
     let victims = VICTIMS.get(lock);
-    victims.retain(|victim| !victim.is_gone());
+    retain(victims, |victim| !victim.is_gone());
     !victims.is_empty()
 }
 
