@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A parent that was found from a cgroup does not outlive the reference to it.
+
+use crate::css::Cgroup;
+
+fn case() -> Option<u64> {
+    let cgroup = Cgroup::from_id(1).ok()?;
+    let parent = cgroup.parent();
+    #[cfg(offence)]
+    drop(cgroup); // error[E0505]
+    parent.map(|parent| parent.id())
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+//! RCU alone is not good enough to take a reference without trying.
+
+use crate::{
+    css::{Cgroup, Css},
+    memcg::MemCgroup,
+};
+use kernel::sync::aref::AlwaysRefCounted;
+
+fn refcounted<T: AlwaysRefCounted>() {}
+
+fn case(css: &Css) {
+    refcounted::<MemCgroup>();
+    let _ = MemCgroup::tryget(css);
+    #[cfg(offence)]
+    refcounted::<Css>(); // error[E0277]
+    #[cfg(offence)]
+    refcounted::<Cgroup>(); // error[E0277]
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+//! No reference to what oom_lock protects is held across a call that may change it: a policy, a
+//! kill, or what looks through the list of victims.
+
+use crate::{
+    oom::{self, Locked, OomControl, Protected},
+    policy, victim,
+};
+use kernel::{prelude::*, task::Task};
+
+static VALUE: Protected<u32> = Protected::new(0);
+
+fn case(oc: &OomControl, task: &Task, why: &CStr, lock: &mut Locked) {
+    let value = VALUE.get(lock);
+    #[cfg(offence)]
+    {
+        policy::handle(oc, lock); // error[E0499]
+        policy::note_kills(1, lock); // error[E0499]
+        oom::out_of_memory(None, 0, lock); // error[E0499]
+        victim::is_expected(oc, lock); // error[E0499]
+        victim::expire(lock); // error[E0499]
+        let _ = victim::kill_process(oc, task, why, lock); // error[E0499]
+        let _ = oc.kill(task, why, true, lock); // error[E0499]
+        if let Some(memcg) = oc.memcg() {
+            let _ = victim::kill_memcg(oc, memcg, why, lock); // error[E0499]
+        }
+    }
+    *value = 1;
+    let _ = (oc, task, why);
+}

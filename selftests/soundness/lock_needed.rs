@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What needs the lock is not called without it, with it shared, or after its release.
+
+use crate::{
+    oom::{self, Locked, OomControl},
+    policy, victim,
+};
+use kernel::{prelude::*, task::Task};
+
+fn case(oc: &OomControl, task: &Task, why: &CStr, shared: &Locked) {
+    let mut guard = oom::lock();
+    let _ = victim::kill_process(oc, task, why, &mut guard);
+    let _ = shared;
+
+    #[cfg(offence)]
+    {
+        policy::handle(oc, shared); // error[E0308]
+        policy::note_kills(1, shared); // error[E0308]
+        oom::out_of_memory(None, 0, shared); // error[E0308]
+        victim::is_expected(oc, shared); // error[E0308]
+        victim::expire(shared); // error[E0308]
+        let _ = victim::kill_process(oc, task, why, shared); // error[E0308]
+        let _ = oc.kill(task, why, true, shared); // error[E0308]
+        if let Some(memcg) = oc.memcg() {
+            let _ = victim::kill_memcg(oc, memcg, why, shared); // error[E0308]
+        }
+    }
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Evidence of a lock ends with its guard.
+
+use crate::{oom, victim};
+
+fn case() {
+    let mut guard = oom::lock();
+    victim::expire(&mut guard);
+    drop(guard);
+    #[cfg(offence)]
+    victim::expire(&mut guard); // error[E0382]
+}

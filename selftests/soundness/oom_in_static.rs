@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+//! An OOM does not get into a static.
+
+use crate::{
+    memcg::MemCgroup,
+    oom::{OomControl, Protected},
+};
+use kernel::sync::aref::ARef;
+
+static MEMCG: Protected<Option<ARef<MemCgroup>>> = Protected::new(None);
+#[cfg(offence)]
+static OOM: Protected<Option<&'static OomControl>> = Protected::new(None); // error[E0277]

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+//! No value that stands for a map of BPF's gets out of the registry.
+
+use crate::policy;
+
+fn case() {
+    if let Ok(info) = policy::info(0) {
+        let _ = info.map_id;
+        #[cfg(offence)]
+        let _ = info.ops; // error[E0609]
+    }
+    #[cfg(offence)]
+    let _: Option<policy::Ops> = None; // error[E0603]
+}
