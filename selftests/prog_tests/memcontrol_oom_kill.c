@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Who dies when a policy decides: never the one that the kernel would have chosen. */
+#include <sched.h>
 #include <sys/syscall.h>
 #include "memcontrol_oom_kill.h"
 
@@ -219,6 +220,129 @@ stop_outsider:
 	remove_cgroup("/above");
 }
 
+static int go_to_root(void *arg)
+{
+	return join_root_cgroup();
+}
+
+/*
+ * The policy of the whole system asks for all that is outside of what ran out of memory. And
+ * what is to die as a whole ends there, too.
+ */
+static void test_stays_inside(void)
+{
+	struct memcontrol_child outsider, in_root;
+	struct memcontrol_oom_kill *skel;
+	struct bpf_link *link = NULL;
+	size_t page = 4096;
+	struct oom_tree tree;
+	struct oom_plan *plan;
+	int i;
+
+	if (!make_cgroup("/above") ||
+	    !ASSERT_OK(enable_controllers("/above", "memory"), "memory controller") ||
+	    !ASSERT_OK(write_cgroup_file("/above", "memory.oom.group", "1"), "oom.group") ||
+	    !start_below(&outsider, "/above", "outsider", touch_memory, &page))
+		return;
+	if (!start_child(&in_root, "/above/outsider", go_to_root, NULL))
+		goto stop_outsider;
+	if (!tree_make(&tree, "/above/oom"))
+		goto stop_in_root;
+	skel = kill_policies_load(0, 0, 0);
+	if (!skel)
+		goto remove_tree;
+	plan = &skel->bss->plans[0];
+	plan->targets[0].pid = outsider.pid;
+	plan->targets[1].cgroup_id = id_below("/above", "outsider");
+	plan->targets[2].cgroup_id = get_cgroup_id("/above");
+	plan->targets[3].pid = in_root.pid;
+	plan->targets[4].cgroup_id = ROOT_CGROUP_ID;
+	plan->targets[5].cgroup_id = tree.small_id;
+	link = bpf_map__attach_struct_ops(skel->maps.first);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		goto destroy;
+	ASSERT_OK(tree_oom(&tree), "hog");
+
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(plan->results[i], -EPERM, "kill of what is outside");
+	ASSERT_EQ(plan->results[4], -EINVAL, "kill of the root");
+	ASSERT_EQ(plan->results[5], 1, "kill of what is inside");
+	ASSERT_TRUE(is_killed(&tree.small), "what is inside is killed");
+	ASSERT_TRUE(is_alive(&tree.big), "what is inside and was not asked for is alive");
+	ASSERT_TRUE(is_alive(&outsider), "what is in a sibling is alive");
+	ASSERT_TRUE(is_alive(&in_root), "what is in the root is alive");
+	ASSERT_EQ(read_policy_info(ROOT_CGROUP_ID).kills, 1, "kills");
+
+	bpf_link__destroy(link);
+destroy:
+	memcontrol_oom_kill__destroy(skel);
+remove_tree:
+	tree_remove(&tree);
+stop_in_root:
+	stop_child(&in_root);
+stop_outsider:
+	stop_child(&outsider);
+	remove_cgroup("/above/outsider");
+	remove_cgroup("/above");
+}
+
+/* A process elsewhere that lives in a victim's memory. */
+static struct {
+	pid_t pid;
+	int joined;
+} *sharer;
+
+static int join_outside(void *arg)
+{
+	sharer->joined = join_parent_cgroup("/outside") ? -1 : 1;
+	return pause();
+}
+
+static int share_memory(void *arg)
+{
+	size_t size = 64 << 10;
+	char *stack;
+
+	stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (stack == MAP_FAILED)
+		return 1;
+	sharer->pid = clone(join_outside, stack + size, CLONE_VM | CLONE_PARENT | SIGCHLD, NULL);
+	return sharer->pid < 0 || !poll_until(sharer->joined) || sharer->joined < 0;
+}
+
+/*
+ * The one way out of the subtree: without the end of all who use it, a victim's memory does not
+ * come back. The kernel's own kills are like that.
+ */
+static void test_shared_memory(void)
+{
+	struct memcontrol_child inside, outside = {};
+	struct fixture f;
+
+	sharer = mmap(NULL, sizeof(*sharer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (!ASSERT_NEQ(sharer, MAP_FAILED, "mmap") || !make_cgroup("/outside"))
+		return;
+	if (!fixture_setup(&f))
+		goto remove_outside;
+	if (start_child(&inside, "/oom/small", share_memory, NULL)) {
+		outside.pid = sharer->pid;
+		ASSERT_TRUE(is_alive(&outside), "what shares memory is alive");
+		ASSERT_OK(tree_oom(&f.tree), "hog");
+		ASSERT_EQ(f.skel->bss->plans[0].results[0], 2, "bpf_oom_kill_memcg");
+		ASSERT_TRUE(is_killed(&inside), "what is inside is killed");
+		ASSERT_TRUE(is_killed(&outside), "what shares its memory is killed");
+		ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
+		kill(outside.pid, SIGKILL);
+		waitpid(outside.pid, NULL, 0);
+		stop_child(&inside);
+	}
+	fixture_teardown(&f);
+remove_outside:
+	remove_cgroup("/outside");
+	munmap(sharer, sizeof(*sharer));
+}
+
 /* The limit is the parent's, the one who runs into it is two levels below. */
 static void test_parent_limit(void)
 {
@@ -427,6 +551,10 @@ void test_memcontrol_oom_kill(void)
 		test_oom_group();
 	if (test__start_subtest("nested"))
 		test_nested();
+	if (test__start_subtest("stays_inside"))
+		test_stays_inside();
+	if (test__start_subtest("shared_memory_dies_outside"))
+		test_shared_memory();
 	if (test__start_subtest("parent_limit"))
 		test_parent_limit();
 	if (test__start_subtest("child_passes_to_parent"))

@@ -3,7 +3,7 @@
 #ifndef __MEMCONTROL_OOM_KILL_H
 #define __MEMCONTROL_OOM_KILL_H
 
-#define OOM_ATTEMPTS	2
+#define OOM_ATTEMPTS	6
 #define OOM_COMM_LEN	16
 
 /* A process, or the memory cgroup of a cgroup; zeros are nothing. */
