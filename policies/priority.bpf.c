@@ -64,16 +64,17 @@ static void oom_judge(struct mem_cgroup *memcg, u64 depth, struct oom_candidate 
 		candidate->verdict = OOM_OMITTED;
 }
 
+static u64 not_negative(s64 count)
+{
+	return count > 0 ? count : 0;
+}
+
 /*
  * Pages. Leaves out what a CPU has counted and not handed in yet: up to 32 pages
  * for each CPU that the process runs on, or twice the number of CPUs if more.
+ * No function: CO-RE fits an index to the kernel's layout only if it is a constant.
  */
-static u64 counted(struct mm_struct *mm, int member)
-{
-	s64 count = mm->rss_stat[member].count;
-
-	return count > 0 ? count : 0;
-}
+#define COUNTED(mm, member) not_negative((mm)->rss_stat[member].count)
 
 /*
  * The process of a thread, in one number: those with more memory are higher, and
@@ -85,7 +86,7 @@ static u64 rank_of(struct task_struct *task)
 
 	if (!mm || task->flags & PF_KTHREAD || bpf_task_is_oom_victim(task))
 		return 0;
-	return (counted(mm, MM_ANONPAGES) + counted(mm, MM_SHMEMPAGES)) << PID_BITS | task->tgid;
+	return (COUNTED(mm, MM_ANONPAGES) + COUNTED(mm, MM_SHMEMPAGES)) << PID_BITS | task->tgid;
 }
 
 static int kill_process(struct oom_control *oc, u64 rank)
