@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Compiles the BPF programs in `src/bpf` and generates their skeletons.
+//! Compiles the BPF programs in `src/bpf` and generates their skeletons. Each object stays beside
+//! its skeleton, for those who load it by themselves.
 //!
 //! Their types come from the BTF of a kernel image, which `VMLINUX_BTF` names
 //! (the running kernel's without it). CO-RE fits the program to the kernel that
@@ -14,8 +15,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
-
-const PROGRAMS: &[&str] = &["policies", "tree"];
 
 fn variable(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(PathBuf::from(
@@ -57,9 +56,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     vmlinux_h(&btf, &out.join("vmlinux.h"))?;
-    for program in PROGRAMS {
+    for entry in fs::read_dir(crate_dir.join("src/bpf"))? {
+        let source = entry?.path();
+        let name = source.file_name().and_then(|name| name.to_str());
+        let Some(program) = name.and_then(|name| name.strip_suffix(".bpf.c")) else {
+            continue;
+        };
         SkeletonBuilder::new()
-            .source(crate_dir.join(format!("src/bpf/{program}.bpf.c")))
+            .source(&source)
+            .obj(out.join(format!("{program}.bpf.o")))
             .clang_args([
                 "-Wall".as_ref(),
                 "-Werror".as_ref(),

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The cgroups that programs look at, and whether something keeps them when they are removed.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process;
+
+use anyhow::Context;
+use anyhow::Result;
+
+const ROOT: &str = "/sys/fs/cgroup";
+const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// How many ids programs choose from.
+pub const IDS: usize = 8;
+
+/// A cgroup, which is removed on drop.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(path: PathBuf) -> Result<Self> {
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            eprintln!("memcgfuzz: cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// The id of a cgroup is the inode number of its directory.
+fn id(path: &Path) -> Result<u64> {
+    let meta = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    Ok(meta.ino())
+}
+
+fn control(dir: &Path, switches: &str) -> Result<()> {
+    let file = dir.join("cgroup.subtree_control");
+    fs::write(&file, switches).with_context(|| format!("cannot write to {}", file.display()))
+}
+
+/// The cgroup below which trees come and go.
+pub struct Top {
+    path: PathBuf,
+    cgroup: Option<Cgroup>,
+    /// To be switched off again.
+    switched_on: Vec<&'static str>,
+}
+
+impl Top {
+    pub fn new() -> Result<Self> {
+        let root = Path::new(ROOT);
+        let read = |name: &str| {
+            fs::read_to_string(root.join(name))
+                .with_context(|| format!("cannot read {ROOT}/{name}: is cgroup v2 mounted there?"))
+        };
+        let there = read("cgroup.controllers")?;
+        let on = read("cgroup.subtree_control")?;
+        let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
+        for name in CONTROLLERS {
+            anyhow::ensure!(
+                has(&there, name),
+                "the controller {name} is not on cgroup v2"
+            );
+        }
+        let path = root.join(format!("memcgfuzz.{}", process::id()));
+        let top = Self {
+            switched_on: CONTROLLERS
+                .into_iter()
+                .filter(|name| !has(&on, name))
+                .collect(),
+            cgroup: Some(Cgroup::new(path.clone())?),
+            path,
+        };
+        control(root, "+memory +pids")?;
+        control(&top.path, "+memory +pids")?;
+        Ok(top)
+    }
+
+    /// How many cgroups were removed below and are kept in memory by somebody. Their csses do not
+    /// matter: each keeps its cgroup.
+    pub fn dying(&self) -> Result<u64> {
+        let file = self.path.join("cgroup.stat");
+        let stat =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        stat.lines()
+            .find_map(|line| line.strip_prefix("nr_dying_descendants "))
+            .with_context(|| format!("{} does not say it", file.display()))?
+            .parse()
+            .with_context(|| format!("{} says no number", file.display()))
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        // A controller that a child passes on cannot be switched off.
+        drop(self.cgroup.take());
+        let off: Vec<String> = self
+            .switched_on
+            .iter()
+            .map(|name| format!("-{name}"))
+            .collect();
+        if let Err(error) = control(Path::new(ROOT), &off.join(" ")) {
+            eprintln!("memcgfuzz: {error:#}");
+        }
+    }
+}
+
+/// Cgroups with and without the memory controller.
+pub struct Tree {
+    /// What has to be removed first comes first.
+    cgroups: Vec<Cgroup>,
+    /// One that comes and goes.
+    leaf: Option<Cgroup>,
+    leaf_path: PathBuf,
+    pub dir: File,
+    pub ids: [u64; IDS],
+}
+
+/// The place in `ids` of the cgroup that comes and goes, and of the one that went last.
+const LEAF: usize = 6;
+const GONE: usize = 7;
+
+impl Tree {
+    pub fn new(top: &Top) -> Result<Self> {
+        let mut cgroups = Vec::new();
+        let mut ids = [0; IDS];
+        ids[0] = id(Path::new(ROOT))?;
+        ids[1] = id(&top.path)?;
+        let base = top.path.join("tree");
+        // The memory controller ends at "inner"; "child" has pids, and "grandchild" nothing.
+        let made = [
+            ("", "+memory +pids"),
+            ("inner", "+pids"),
+            ("inner/child", ""),
+            ("inner/child/grandchild", ""),
+        ];
+        for (number, (name, switches)) in made.into_iter().enumerate() {
+            let cgroup = Cgroup::new(base.join(name))?;
+            ids[2 + number] = id(&cgroup.0)?;
+            let path = cgroup.0.clone();
+            cgroups.insert(0, cgroup);
+            control(&path, switches)?;
+        }
+        let dir = File::open(&base).with_context(|| format!("cannot open {}", base.display()))?;
+        let mut tree = Self {
+            cgroups,
+            leaf: None,
+            leaf_path: base.join("leaf"),
+            dir,
+            ids,
+        };
+        tree.renew()?;
+        Ok(tree)
+    }
+
+    /// Removes a cgroup, of which a map may still have references, and makes another one.
+    pub fn renew(&mut self) -> Result<()> {
+        drop(self.leaf.take());
+        let leaf = Cgroup::new(self.leaf_path.clone())?;
+        self.ids[GONE] = self.ids[LEAF];
+        self.ids[LEAF] = id(&leaf.0)?;
+        self.leaf = Some(leaf);
+        Ok(())
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        drop(self.leaf.take());
+        self.cgroups.drain(..).for_each(drop);
+    }
+}
+
+/// The number of references to a module.
+pub fn module_refcount(module: &str) -> Result<String> {
+    let file = format!("/sys/module/{module}/refcnt");
+    let count = fs::read_to_string(&file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => anyhow::anyhow!("{module} is not loaded, or built in"),
+        _ => anyhow::anyhow!("cannot read {file}: {error}"),
+    })?;
+    Ok(count.trim().to_string())
+}

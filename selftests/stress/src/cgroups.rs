@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cgroups: the tree that a round is about, and the workers that change it.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use nix::errno::Errno;
+
+use crate::random::Random;
+use crate::round::Round;
+use crate::round::Worker;
+
+pub const ROOT: &str = "/sys/fs/cgroup";
+const BASE: &str = "/sys/fs/cgroup/memcgstress";
+/// How long the kernel may take to let go of a cgroup whose processes were killed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// More cgroups than a CPU keeps.
+const EVICTORS: u32 = 10;
+
+const GROUPS: u32 = 6;
+const LEAVES: u32 = 3;
+const PROCESSES: usize = 2;
+
+/// What the cgroup's id is: the inode number of its directory.
+pub fn id(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).map(|metadata| metadata.ino())
+}
+
+pub fn make(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .create(path)
+        .with_context(|| format!("cannot make {}", path.display()))
+}
+
+pub fn set(path: &Path, file: &str, value: &str) -> io::Result<()> {
+    // Not fs::write(), which would create what is not there.
+    let mut file = fs::OpenOptions::new().write(true).open(path.join(file))?;
+    io::Write::write_all(&mut file, value.as_bytes())
+}
+
+/// Removes a cgroup with all that is in it; others may go on adding to it for a while.
+pub fn remove(path: &Path) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        match remove_once(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if !is_change(&error) || start.elapsed() > PATIENCE => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn remove_once(path: &Path) -> io::Result<()> {
+    match set(path, "cgroup.kill", "1") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_once(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether an error says no more than that others were faster: what is changed has changed.
+fn is_change(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::ENOENT | Errno::ENODEV | Errno::EEXIST | Errno::EBUSY | Errno::ESRCH)
+    )
+}
+
+/// Whether it was done; `false` when others were faster.
+fn done(result: io::Result<()>, what: &str, path: &Path) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if is_change(&error) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot {what} {}", path.display())),
+    }
+}
+
+/// The cgroup that all others are in. It goes when the value does.
+pub struct Base(());
+
+impl Base {
+    pub fn make() -> Result<Self> {
+        let path = Path::new(BASE);
+        if path.exists() {
+            bail!("{BASE} exists: memcgstress is running, or was killed (rmdir what is in it)");
+        }
+        set(Path::new(ROOT), "cgroup.subtree_control", "+memory +pids")
+            .with_context(|| format!("no memory and pids controllers in {ROOT}"))?;
+        make(path)?;
+        let base = Self(());
+        set(path, "cgroup.subtree_control", "+memory +pids")?;
+        for cgroup in evictors() {
+            make(&cgroup)?;
+        }
+        Ok(base)
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        if let Err(error) = remove(Path::new(BASE)) {
+            eprintln!("memcgstress: {error:#}");
+        }
+    }
+}
+
+/// Makes each CPU forget the memory cgroups that it has charged lately. It keeps some of them (7 in
+/// Linux 7.3), to charge them faster, and they stay in memory for as long, even when they are dying.
+pub fn evict() -> Result<()> {
+    for cpu in 0..thread::available_parallelism()?.get() {
+        for cgroup in evictors() {
+            // A shell is charged for, and so is what becomes of it.
+            Command::new("taskset")
+                .args(["-c", &cpu.to_string(), "/bin/sh", "-c"])
+                .arg("echo 0 >\"$0/cgroup.procs\" && exec true")
+                .arg(cgroup)
+                .status()
+                .context("cannot run taskset")?;
+        }
+    }
+    Ok(())
+}
+
+fn evictors() -> impl Iterator<Item = PathBuf> {
+    (0..EVICTORS).map(|number| Path::new(BASE).join(format!("evict{number}")))
+}
+
+/// The cgroups of a round: those that come and go below `tree`, those that run out of memory below
+/// `oom`. All of it goes when the value does.
+pub struct Tree(PathBuf);
+
+impl Tree {
+    pub fn make(_base: &Base) -> Result<Self> {
+        let tree = Self(Path::new(BASE).join("round"));
+        make(&tree.0)?;
+        set(&tree.0, "cgroup.subtree_control", "+memory +pids")?;
+        for path in [tree.changing(), tree.oom()] {
+            make(&path)?;
+        }
+        set(&tree.oom(), "cgroup.subtree_control", "+memory")?;
+        for slice in tree.slices() {
+            make_slice(&slice)?;
+        }
+        Ok(tree)
+    }
+
+    pub fn changing(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+
+    pub fn oom(&self) -> PathBuf {
+        self.0.join("oom")
+    }
+
+    /// Cgroups with little memory, and leaves in them.
+    pub fn slices(&self) -> [PathBuf; 2] {
+        ["slice0", "slice1"].map(|name| self.oom().join(name))
+    }
+
+    /// A cgroup that is there, or may be.
+    pub fn any(&self, random: &mut Random) -> PathBuf {
+        match random.below(8) {
+            0 => self.0.clone(),
+            1 => self.oom(),
+            2 => leaf(&self.slices()[random.index(2)], random),
+            3 => self.changing(),
+            4 | 5 => self.group(random),
+            _ => self.group(random).join(leaf_name(random)),
+        }
+    }
+
+    fn group(&self, random: &mut Random) -> PathBuf {
+        self.changing()
+            .join(format!("group{}", random.below(GROUPS)))
+    }
+
+    pub fn remove(self) -> Result<()> {
+        remove(&self.0)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            eprintln!("memcgstress: {error:#}");
+        }
+    }
+}
+
+fn leaf_name(random: &mut Random) -> String {
+    format!("leaf{}", random.below(LEAVES))
+}
+
+pub fn make_slice(path: &Path) -> Result<()> {
+    make(path)?;
+    set(path, "cgroup.subtree_control", "+memory")?;
+    set(path, "memory.max", "12M")?;
+    // Swap is memory, too, where there is some.
+    _ = set(path, "memory.swap.max", "0");
+    for leaf in 0..LEAVES {
+        make(&path.join(format!("leaf{leaf}")))?;
+    }
+    Ok(())
+}
+
+pub fn leaf(slice: &Path, random: &mut Random) -> PathBuf {
+    slice.join(leaf_name(random))
+}
+
+/// A process that is killed when the value goes.
+pub struct Process(pub Child);
+
+impl Process {
+    /// Holds memory in a cgroup: `memhog`, which lies beside this program.
+    pub fn start(round: &Round, cgroup: &Path, size: &str) -> Result<Self> {
+        // A shell, to be charged for from the first page on.
+        Command::new("/bin/sh")
+            .args(["-c", "echo 0 >\"$0/cgroup.procs\" && exec \"$1\" \"$2\""])
+            .arg(cgroup)
+            .arg(&round.memhog)
+            .arg(size)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Self)
+            .context("cannot run /bin/sh")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// Creates, populates, switches and removes cgroups, and moves processes between them.
+pub fn change(worker: &mut Worker<'_>) -> Result<()> {
+    let round = worker.round;
+    let counts = round.counts;
+    let mut processes: Vec<Process> = Vec::new();
+    while worker.step() {
+        let random = &mut worker.random;
+        let group = round.tree.group(random);
+        let path = if random.chance(3) {
+            group.clone()
+        } else {
+            group.join(leaf_name(random))
+        };
+        match random.below(12) {
+            0..=3 => {
+                if done(fs::create_dir(&path), "make", &path)? {
+                    counts.created.add(1);
+                }
+            }
+            4 | 5 => {
+                if done(fs::remove_dir(&path), "remove", &path)? {
+                    counts.removed.add(1);
+                }
+            }
+            6 | 7 => {
+                let value = ["+memory", "-memory"][random.index(2)];
+                // Seldom all of it at once.
+                let path = if random.chance(8) {
+                    round.tree.changing()
+                } else {
+                    group
+                };
+                let switched = set(&path, "cgroup.subtree_control", value);
+                if done(switched, "switch the memory controller in", &path)? {
+                    counts.switched.add(1);
+                }
+            }
+            8 => {
+                if processes.len() < PROCESSES {
+                    processes.push(Process::start(round, &path, "128K")?);
+                } else {
+                    processes.remove(random.index(PROCESSES));
+                }
+            }
+            _ => {
+                let Some(process) = processes.get(random.index(PROCESSES)) else {
+                    continue;
+                };
+                let pid = process.0.id().to_string();
+                let moved = set(&path, "cgroup.procs", &pid);
+                if done(moved, "move a process to", &path)? {
+                    counts.moved.add(1);
+                }
+            }
+        }
+    }
+    Ok(())
+}

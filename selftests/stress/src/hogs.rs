@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Processes that run out of their cgroup's memory.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use crate::cgroups;
+use crate::cgroups::Process;
+use crate::round::Worker;
+
+/// Some alone are too much for a slice, some together.
+const SIZES: [&str; 4] = ["3M", "6M", "9M", "16M"];
+/// How long hogs may live that nobody kills.
+const LIFE: Duration = Duration::from_secs(2);
+
+pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
+    let round = worker.round;
+    while worker.step() {
+        let random = &mut worker.random;
+        let slice = &round.tree.slices()[random.index(2)];
+        // They die together, or one by one. The slice may be away for a moment.
+        _ = cgroups::set(slice, "memory.oom.group", ["0", "1"][random.index(2)]);
+        let mut hogs = Vec::new();
+        for _ in 0..=random.below(3) {
+            let leaf = cgroups::leaf(slice, random);
+            let size = SIZES[random.index(SIZES.len())];
+            hogs.push(Process::start(round, &leaf, size)?);
+            round.counts.hogs.add(1);
+        }
+        let start = Instant::now();
+        while !hogs.is_empty() && start.elapsed() < LIFE {
+            round.sleep(Duration::from_millis(10));
+            let mut left = Vec::new();
+            for mut hog in hogs {
+                match hog.0.try_wait()? {
+                    None => left.push(hog),
+                    Some(status) if status.signal() == Some(Signal::SIGKILL as i32) => {
+                        round.counts.killed.add(1);
+                    }
+                    Some(_) => {}
+                }
+            }
+            hogs = left;
+        }
+    }
+    Ok(())
+}

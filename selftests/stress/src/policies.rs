@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! OOM policies: attached, replaced and removed while cgroups run out of memory.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use libbpf_rs::Link;
+use libbpf_rs::MapCore;
+use libbpf_rs::MapType;
+use libbpf_rs::Object;
+use libbpf_rs::ObjectBuilder;
+use nix::errno::Errno;
+
+use crate::cgroups;
+use crate::programs::Shared;
+use crate::random::Random;
+use crate::round::Worker;
+use crate::sys;
+
+/// Steps between a policy's removal for the module's sake and the next one.
+const SESSION: u32 = 30;
+/// Of `cgroup_id` in `struct bpf_oom_ops`.
+const CGROUP_ID: std::ops::Range<usize> = 8..16;
+
+macro_rules! object {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bpf.o"))
+    };
+}
+
+pub const KEEPER: &[u8] = object!("keeper");
+const OBJECTS: [&[u8]; 4] = [
+    object!("largest"),
+    object!("priority"),
+    object!("audit"),
+    KEEPER,
+];
+
+/// A policy in the kernel.
+pub struct Policy(Object);
+
+impl Policy {
+    fn load_any(random: &mut Random, cgroup_id: u64, shared: &Shared) -> Result<Self> {
+        Self::load(OBJECTS[random.index(OBJECTS.len())], cgroup_id, shared)
+    }
+
+    pub fn load(object: &[u8], cgroup_id: u64, shared: &Shared) -> Result<Self> {
+        let mut object = ObjectBuilder::default()
+            .open_memory(object)
+            .context("cannot open a policy")?;
+        for mut map in object.maps_mut() {
+            let shared = if map.map_type() == MapType::StructOps {
+                map.initial_value_mut()
+                    .and_then(|value| value.get_mut(CGROUP_ID))
+                    .context("a policy has no cgroup_id")?
+                    .copy_from_slice(&cgroup_id.to_ne_bytes());
+                None
+            } else if map.name() == "kept" {
+                Some(&shared.kept)
+            } else if map.name() == "done" {
+                Some(&shared.done)
+            } else {
+                None
+            };
+            if let Some(shared) = shared {
+                map.reuse_fd(shared.as_fd())?;
+            }
+        }
+        Ok(Self(object.load().context("cannot load a policy")?))
+    }
+
+    fn map(&self) -> io::Result<libbpf_rs::Map<'_>> {
+        let mut maps = self.0.maps();
+        maps.find(|map| map.map_type() == MapType::StructOps)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    pub fn attach(&self) -> io::Result<Link> {
+        sys::attach_struct_ops(&self.map()?)
+    }
+
+    /// Takes the place of `old`, which `link` holds.
+    pub fn replace(&self, link: &Link, old: &Self) -> io::Result<()> {
+        sys::update_link(link.as_fd(), self.map()?.as_fd(), old.map()?.as_fd())
+    }
+}
+
+struct Attached {
+    policy: Policy,
+    link: Link,
+    cgroup_id: u64,
+    /// Whether the cgroup was removed.
+    orphan: bool,
+}
+
+/// Changes the policy of a slice, which it removes now and then; without a number, that of what all
+/// slices are in, which it leaves.
+pub fn change(worker: &mut Worker<'_>, slice: Option<usize>) -> Result<()> {
+    let round = worker.round;
+    let counts = round.counts;
+    let path = slice.map_or_else(
+        || round.tree.oom(),
+        |slice| round.tree.slices()[slice].clone(),
+    );
+    while worker.has_steps() {
+        let _user = round.use_module();
+        let mut attached: Option<Attached> = None;
+        for nth in 0..SESSION {
+            if !worker.step_in_session(nth) {
+                break;
+            }
+            let random = &mut worker.random;
+            match (&mut attached, random.below(8)) {
+                (None, _) => {
+                    let cgroup_id = cgroups::id(&path)?;
+                    let policy = Policy::load_any(random, cgroup_id, round.shared)?;
+                    let link = policy.attach().context("cannot attach a policy")?;
+                    counts.attached.add(1);
+                    attached = Some(Attached {
+                        policy,
+                        link,
+                        cgroup_id,
+                        orphan: false,
+                    });
+                }
+                (Some(old), 0..=2) => {
+                    let policy = Policy::load_any(random, old.cgroup_id, round.shared)?;
+                    refuse(policy.attach(), old.orphan)?;
+                    policy
+                        .replace(&old.link, &old.policy)
+                        .context("cannot replace a policy")?;
+                    counts.replaced.add(1);
+                    old.policy = policy;
+                }
+                (Some(old), 3) if slice.is_some() && !old.orphan => {
+                    cgroups::remove(&path)?;
+                    cgroups::make_slice(&path)?;
+                    counts.orphaned.add(1);
+                    old.orphan = true;
+                }
+                (Some(old), 4) => {
+                    // Either way; what is detached is dropped all the same.
+                    if random.chance(2) {
+                        sys::detach_link(old.link.as_fd()).context("cannot detach a policy")?;
+                    }
+                    attached = None;
+                    counts.detached.add(1);
+                }
+                _ => round.sleep(random.duration(5, 100)),
+            }
+        }
+        if attached.is_some() {
+            counts.detached.add(1);
+        }
+    }
+    Ok(())
+}
+
+/// A link of a policy's own is what libbpf makes of it before it can replace another one; the module
+/// refuses that, since the cgroup has a policy, or is gone.
+fn refuse(result: io::Result<Link>, orphan: bool) -> Result<()> {
+    let expected = if orphan { Errno::ENOENT } else { Errno::EEXIST };
+    match result {
+        Err(error) if error.raw_os_error() == Some(expected as i32) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("a second policy: not {expected}")),
+        Ok(_) => bail!("a cgroup has taken a second policy, or one after it was removed"),
+    }
+}
