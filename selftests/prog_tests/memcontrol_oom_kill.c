@@ -173,6 +173,51 @@ teardown:
 	fixture_teardown(&f);
 }
 
+/* The policy asks for one cgroup of two that are to die together. */
+static void test_oom_group_above(void)
+{
+	size_t size = SMALL_SIZE, page = 4096;
+	struct memcontrol_child one, two;
+	struct oom_plan *plan;
+	struct fixture f;
+	char limit[32];
+
+	if (!fixture_setup(&f))
+		return;
+	plan = &f.skel->bss->plans[0];
+	snprintf(limit, sizeof(limit), "%lu", TREE_LIMIT + size);
+	if (!ASSERT_OK(write_cgroup_file("/oom", "memory.max", limit), "memory.max") ||
+	    !make_cgroup("/oom/group") ||
+	    !ASSERT_OK(enable_controllers("/oom/group", "memory"), "memory controller") ||
+	    !ASSERT_OK(write_cgroup_file("/oom/group", "memory.oom.group", "1"), "oom.group") ||
+	    !start_below(&one, "/oom/group", "one", touch_memory, &page))
+		goto teardown;
+	if (!start_below(&two, "/oom/group", "two", touch_memory, &size))
+		goto stop_one;
+	plan->targets[0].cgroup_id = id_below("/oom/group", "one");
+	ASSERT_OK(tree_oom(&f.tree), "hog");
+
+	ASSERT_TRUE(is_killed(&one), "the policy's choice is killed");
+	ASSERT_TRUE(is_killed(&two), "what belongs together is killed");
+	ASSERT_TRUE(is_alive(&f.tree.small), "what does not is alive");
+	ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
+	ASSERT_EQ(plan->results[0], 2, "bpf_oom_kill_memcg");
+	ASSERT_EQ(plan->asked, 1, "asked");
+	ASSERT_EQ(read_cgroup_stat("/oom/group", "memory.events", "oom_kill"), 2, "oom_kill");
+	ASSERT_EQ(read_cgroup_stat("/oom/group", "memory.events.local", "oom_group_kill"), 1,
+		  "oom_group_kill");
+	ASSERT_EQ(read_policy_info(f.tree.id).kills, 2, "kills");
+
+	stop_child(&two);
+stop_one:
+	stop_child(&one);
+teardown:
+	remove_cgroup("/oom/group/two");
+	remove_cgroup("/oom/group/one");
+	remove_cgroup("/oom/group");
+	fixture_teardown(&f);
+}
+
 /* The OOM is in a child, for whose limit the policy's cgroup is too far up. */
 static void test_nested(void)
 {
@@ -549,6 +594,8 @@ void test_memcontrol_oom_kill(void)
 		test_kills_and_returns_0();
 	if (test__start_subtest("oom_group_wins"))
 		test_oom_group();
+	if (test__start_subtest("oom_group_above_wins"))
+		test_oom_group_above();
 	if (test__start_subtest("nested"))
 		test_nested();
 	if (test__start_subtest("stays_inside"))
