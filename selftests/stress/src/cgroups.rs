@@ -20,6 +20,7 @@ use anyhow::Context;
 use anyhow::Result;
 use nix::errno::Errno;
 
+use crate::figures::field;
 use crate::random::Random;
 use crate::round::Round;
 use crate::round::Worker;
@@ -134,14 +135,15 @@ impl Drop for Base {
 /// Linux 7.3), to charge them faster, and they stay in memory for as long, even when they are dying.
 pub fn evict() -> Result<()> {
     for cpu in 0..thread::available_parallelism()?.get() {
-        for cgroup in evictors() {
-            // A shell is charged for, and so is what becomes of it.
-            Command::new("taskset")
-                .args(["-c", &cpu.to_string(), "/bin/sh", "-c"])
-                .arg("echo 0 >\"$0/cgroup.procs\" && exec true")
-                .arg(cgroup)
-                .status()
-                .context("cannot run taskset")?;
+        // What a subshell is made of is charged for.
+        let script = "for cgroup; do echo 0 >\"$cgroup/cgroup.procs\" && (:) || exit; done";
+        let status = Command::new("taskset")
+            .args(["-c", &cpu.to_string(), "/bin/sh", "-c", script, "sh"])
+            .args(evictors())
+            .status()
+            .context("cannot run taskset")?;
+        if !status.success() {
+            bail!("cannot have CPU {cpu} charge other cgroups: {status}");
         }
     }
     Ok(())
@@ -198,6 +200,15 @@ impl Tree {
     fn group(&self, random: &mut Random) -> PathBuf {
         self.changing()
             .join(format!("group{}", random.below(GROUPS)))
+    }
+
+    /// A counter of memory.events, of all cgroups that run out of memory.
+    pub fn oom_events(&self, name: &str) -> Result<u64> {
+        let path = self.oom().join("memory.events");
+        fs::read_to_string(&path)
+            .ok()
+            .and_then(|events| field(&events, name))
+            .with_context(|| format!("cannot read {name} in {}", path.display()))
     }
 
     pub fn remove(self) -> Result<()> {

@@ -48,7 +48,7 @@ const SETTINGS: [(&str, &str); 8] = [
 /// The kernel's function that calls a module's init. What the loader allocates before that is not the
 /// module's: Linux 7.3 warns when a jump label of a module gets no memory, and crashes when the
 /// module's BTF gets none.
-const INIT: &str = "do_init_module";
+const INIT: &str = "do_one_initcall";
 /// Far more than any operation here has.
 const MOST: u32 = 20_000;
 /// Of the modules that load after a failed attempt, how many to try programs with; that takes longer

@@ -149,7 +149,7 @@ fn read(path: &str) -> Result<String> {
 }
 
 /// The number after a name, at the start of a line.
-fn field(text: &str, name: &str) -> Option<u64> {
+pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(name)).then(|| words.next()?.parse().ok())?

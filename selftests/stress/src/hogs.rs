@@ -2,12 +2,10 @@
 
 //! Processes that run out of their cgroup's memory.
 
-use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
-use nix::sys::signal::Signal;
 
 use crate::cgroups;
 use crate::cgroups::Process;
@@ -35,17 +33,7 @@ pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
         let start = Instant::now();
         while !hogs.is_empty() && start.elapsed() < LIFE {
             round.sleep(Duration::from_millis(10));
-            let mut left = Vec::new();
-            for mut hog in hogs {
-                match hog.0.try_wait()? {
-                    None => left.push(hog),
-                    Some(status) if status.signal() == Some(Signal::SIGKILL as i32) => {
-                        round.counts.killed.add(1);
-                    }
-                    Some(_) => {}
-                }
-            }
-            hogs = left;
+            hogs.retain_mut(|hog| matches!(hog.0.try_wait(), Ok(None)));
         }
     }
     Ok(())

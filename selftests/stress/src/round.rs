@@ -64,6 +64,7 @@ pub struct Counts {
     pub walks: Count,
     pub walked: Count,
     pub hogs: Count,
+    pub ooms: Count,
     pub killed: Count,
     pub attached: Count,
     pub replaced: Count,
@@ -77,7 +78,7 @@ pub struct Counts {
 
 impl Counts {
     pub fn print(&self) {
-        let rows: [(&str, &Count); 20] = [
+        let rows: [(&str, &Count); 21] = [
             ("cgroups created", &self.created),
             ("cgroups removed", &self.removed),
             ("processes moved", &self.moved),
@@ -89,7 +90,8 @@ impl Counts {
             ("iterator walks", &self.walks),
             ("cgroups walked over", &self.walked),
             ("hogs started", &self.hogs),
-            ("hogs killed by OOMs", &self.killed),
+            ("OOMs", &self.ooms),
+            ("processes killed by OOMs", &self.killed),
             ("policies attached", &self.attached),
             ("policies replaced", &self.replaced),
             ("policies detached", &self.detached),
@@ -270,6 +272,8 @@ pub fn run(
         result.with_context(|| format!("worker {name} of round {number}"))?;
     }
     shared.count(counts)?;
+    counts.ooms.add(tree.oom_events("oom")?);
+    counts.killed.add(tree.oom_events("oom_kill")?);
     tree.remove()
 }
 
