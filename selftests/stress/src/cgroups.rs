@@ -5,6 +5,7 @@
 use std::fs;
 use std::fs::DirBuilder;
 use std::io;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -257,11 +258,19 @@ impl Process {
             .arg(&round.memhog)
             .arg(size)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .map(Self)
             .context("cannot run /bin/sh")
+    }
+
+    /// Waits until it has all of its memory, which it says, or was killed for it.
+    pub fn settle(&mut self) -> io::Result<()> {
+        match &mut self.0.stdout {
+            Some(stdout) => stdout.read(&mut [0]).map(drop),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,9 +2,7 @@
 
 //! Processes that run out of their cgroup's memory.
 
-use std::time::Duration;
-use std::time::Instant;
-
+use anyhow::Context;
 use anyhow::Result;
 
 use crate::cgroups;
@@ -13,8 +11,6 @@ use crate::round::Worker;
 
 /// Some alone are too much for a slice, some together.
 const SIZES: [&str; 4] = ["3M", "6M", "9M", "16M"];
-/// How long hogs may live that nobody kills.
-const LIFE: Duration = Duration::from_secs(2);
 
 pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
     let round = worker.round;
@@ -30,11 +26,11 @@ pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
             hogs.push(Process::start(round, &leaf, size)?);
             round.counts.hogs.add(1);
         }
-        let start = Instant::now();
-        while !hogs.is_empty() && start.elapsed() < LIFE {
-            round.sleep(Duration::from_millis(10));
-            hogs.retain_mut(|hog| matches!(hog.0.try_wait(), Ok(None)));
+        for hog in &mut hogs {
+            hog.settle().context("cannot wait for a hog")?;
         }
+        // What the other worker starts is too much then.
+        round.sleep(random.duration(0, 500));
     }
     Ok(())
 }
