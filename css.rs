@@ -95,8 +95,8 @@ impl Css {
     /// Returns whether references to the css are counted. Those to a controller's root css are not.
     #[inline]
     pub fn is_counted(&self) -> bool {
-        // SAFETY: The css is in memory. The read is volatile (the kernel's `READ_ONCE()`) because
-        // other flags come and go in the same word; this one stays what it was when the css was made.
+        // SAFETY: The css is in memory. C code sets and clears other flags of this word meanwhile, so
+        // the read is volatile (the kernel's `READ_ONCE()`); this flag stays once a css is in use.
         let flags = unsafe { ptr::read_volatile(&raw const (*self.as_raw()).flags) };
         flags & bindings::CSS_NO_REF == 0
     }
