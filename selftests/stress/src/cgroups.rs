@@ -5,7 +5,7 @@
 use std::fs;
 use std::fs::DirBuilder;
 use std::io;
-use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -20,6 +20,10 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use nix::errno::Errno;
+use nix::poll::poll;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
+use nix::poll::PollTimeout;
 
 use crate::figures::field;
 use crate::random::Random;
@@ -265,12 +269,19 @@ impl Process {
             .context("cannot run /bin/sh")
     }
 
-    /// Waits until it has all of its memory, which it says, or was killed for it.
-    pub fn settle(&mut self) -> io::Result<()> {
-        match &mut self.0.stdout {
-            Some(stdout) => stdout.read(&mut [0]).map(drop),
-            None => Ok(()),
+    /// Waits until it has all of its memory, which it says, was killed for it, or the round is over.
+    pub fn settle(&self, round: &Round) -> Result<()> {
+        let Some(stdout) = &self.0.stdout else {
+            return Ok(());
+        };
+        let mut ready = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
+        while !round.is_over() {
+            match poll(&mut ready, PollTimeout::from(100u8)) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                result => return result.map(drop).context("cannot wait for a hog"),
+            }
         }
+        Ok(())
     }
 }
 

@@ -61,7 +61,7 @@ impl Injector {
     fn open() -> Result<Self> {
         if !Path::new(FAIL_NTH).exists() {
             bail!(
-                "this kernel has no fault injection: {FAIL_NTH} is missing; boot the debug kernel"
+                "this kernel has no fault injection: {FAIL_NTH} is missing; boot another one (vm/boot -k cfi)"
             );
         }
         for (file, value) in SETTINGS {

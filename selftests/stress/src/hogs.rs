@@ -2,7 +2,6 @@
 
 //! Processes that run out of their cgroup's memory.
 
-use anyhow::Context;
 use anyhow::Result;
 
 use crate::cgroups;
@@ -26,8 +25,8 @@ pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
             hogs.push(Process::start(round, &leaf, size)?);
             round.counts.hogs.add(1);
         }
-        for hog in &mut hogs {
-            hog.settle().context("cannot wait for a hog")?;
+        for hog in &hogs {
+            hog.settle(round)?;
         }
         // What the other worker starts is too much then.
         round.sleep(random.duration(0, 500));

@@ -141,7 +141,7 @@ impl Round<'_> {
         guard
     }
 
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         STOP.load(Relaxed) || Instant::now() >= self.deadline
     }
 
