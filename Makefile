@@ -12,7 +12,7 @@ help:
 	@echo 'Targets:'
 	@echo '  demo       boot a guest, walk its cgroups through the kfuncs, and take an OOM without and with a policy'
 	@echo '  test       boot guests and run all tests; results also go to build/junit.xml'
-	@echo '  test-debug test, stress, fuzz and fail allocations on kernels that look for what is wrong; builds two more'
+	@echo '  test-debug test, stress, fuzz and fail allocations on kernels that look for what is wrong; builds three more'
 	@echo '  bench      count instructions: kfuncs in C and in Rust, walks over cgroups, OOMs; builds four more kernels'
 	@echo '  shell      a shell in the guest, with the module loaded'
 	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch, what is written about kfuncs'
