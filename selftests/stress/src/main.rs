@@ -119,7 +119,11 @@ fn run(cli: &Cli) -> Result<()> {
     if STOP.load(Relaxed) {
         bail!("interrupted");
     }
-    Figures::like(&before)?.check(&before)
+    Figures::like(&before)?.check(&before)?;
+    if let Some(what) = counts.missing() {
+        bail!("no {what}: the rounds were too short (--seconds)");
+    }
+    Ok(())
 }
 
 /// Returns the figures of the start.

@@ -77,6 +77,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// What has to happen for a run to say anything, and has not.
+    pub fn missing(&self) -> Option<&'static str> {
+        let needed = [
+            ("memcg was got", &self.gets),
+            ("cgroup ran out of memory", &self.ooms),
+            ("policy was attached", &self.attached),
+        ];
+        let missing = needed.into_iter().find(|(_, count)| count.get() == 0);
+        missing.map(|(what, _)| what)
+    }
+
     pub fn print(&self) {
         let rows: [(&str, &Count); 21] = [
             ("cgroups created", &self.created),
