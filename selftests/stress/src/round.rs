@@ -297,3 +297,18 @@ fn memhog() -> Result<PathBuf> {
         .then_some(memhog)
         .context("memhog has to lie beside this program (vm/build tools)")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_an_oom_says_nothing() {
+        let counts = Counts::default();
+        counts.gets.add(1);
+        counts.attached.add(1);
+        assert_eq!(counts.missing(), Some("cgroup ran out of memory"));
+        counts.ooms.add(1);
+        assert_eq!(counts.missing(), None);
+    }
+}
