@@ -49,6 +49,9 @@ const SETTINGS: [(&str, &str); 8] = [
 /// module's: Linux 7.3 warns when a jump label of a module gets no memory, and crashes when the
 /// module's BTF gets none.
 const INIT: &str = "do_one_initcall";
+/// And the one that does what a system call of BPF's asks for. A page of this very program that the
+/// kernel brings in again is none of that.
+const BPF: &str = "__sys_bpf";
 /// Far more than any operation here has.
 const MOST: u32 = 20_000;
 /// Of the modules that load after a failed attempt, how many to try programs with; that takes longer
@@ -71,9 +74,9 @@ impl Injector {
         Ok(Self(file))
     }
 
-    /// Fails only what is allocated below a function of the kernel, or all.
-    fn below(&self, function: Option<&str>) -> Result<()> {
-        let (start, end) = function.map_or(Ok((0, usize::MAX)), range_of)?;
+    /// Fails what is allocated below a function of the kernel, and nothing else.
+    fn below(&self, function: &str) -> Result<()> {
+        let (start, end) = range_of(function)?;
         for fault in ["failslab", "fail_page_alloc"] {
             configure(&format!("{fault}/require-start"), &format!("{start:#x}"))?;
             configure(&format!("{fault}/require-end"), &format!("{end:#x}"))?;
@@ -183,6 +186,7 @@ pub fn run(path: &Path) -> Result<()> {
     let before = Figures::at_rest()?;
 
     load(&injector, &module)?;
+    injector.below(BPF)?;
     {
         let tree = Tree::make(&base)?;
         let shared = Shared::make()?;
@@ -198,7 +202,7 @@ pub fn run(path: &Path) -> Result<()> {
 
 fn load(injector: &Injector, module: &Module) -> Result<()> {
     module.unload()?;
-    injector.below(Some(INIT))?;
+    injector.below(INIT)?;
     injector.each(
         "init",
         || Ok(()),
@@ -213,7 +217,6 @@ fn load(injector: &Injector, module: &Module) -> Result<()> {
             module.unload()
         },
     )?;
-    injector.below(None)?;
     Ok(module.load()?)
 }
 

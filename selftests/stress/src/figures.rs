@@ -20,11 +20,12 @@ use crate::module::Module;
 /// What grace periods, work items and the flusher of statistics may take to let go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Chunks and pages that are not full, in caches that grow with what a moment needs most.
+/// Chunks that are not full.
 const PERCPU_BOUND: u64 = 256;
-const SLAB_BOUND: u64 = 2048;
+/// Pages of slabs that are not full: a part of all, because a debug kernel's objects are larger.
+const SLAB_PART: u64 = 10;
 
-/// A figure, and by how much the end may exceed the start.
+/// A figure, and by how much the one of the end may exceed it.
 struct Figure {
     name: &'static str,
     value: u64,
@@ -38,6 +39,7 @@ impl Figures {
         let meminfo = read("/proc/meminfo")?;
         let stat = read(&format!("{}/cgroup.stat", cgroups::ROOT))?;
         let kib = |name| field(&meminfo, name).context("/proc/meminfo is not as expected");
+        let slab = kib("Slab:")?;
         let figure = |name, value, bound| Figure { name, value, bound };
         Ok(Self(vec![
             figure("cgroups", stat_of(&stat, "nr_descendants"), 0),
@@ -49,7 +51,7 @@ impl Figures {
                 0,
             ),
             figure("percpu memory, KiB", kib("Percpu:")?, PERCPU_BOUND),
-            figure("slab, KiB", kib("Slab:")?, SLAB_BOUND),
+            figure("slab, KiB", slab, slab / SLAB_PART),
             figure("users of the module", Module::users()?, 0),
             figure("BPF programs", count(ProgInfoIter::default()), 0),
             figure("BPF maps", count(MapInfoIter::default()), 0),
@@ -105,7 +107,7 @@ impl Figures {
                 now.name,
                 start.value,
                 now.value,
-                format!("+{}", now.bound),
+                format!("+{}", start.bound),
             );
         }
         let mut pairs = self.0.iter().zip(&start.0);
@@ -115,7 +117,7 @@ impl Figures {
                 now.name,
                 start.value,
                 now.value,
-                now.bound
+                start.bound
             );
         }
         Ok(())
@@ -124,7 +126,7 @@ impl Figures {
 
 impl Figure {
     fn fits(&self, start: &Self) -> bool {
-        self.value <= start.value + self.bound
+        self.value <= start.value + start.bound
     }
 }
 
