@@ -96,27 +96,29 @@ impl Injector {
 
     /// Fails each allocation of an operation on what `prepare` returns. `verify` is told the number
     /// of the fault and whether the operation has succeeded all the same, has to find everything in
-    /// order, and does without a fault what was not done with one.
+    /// order, and does without a fault what was not done with one. Returns how many faults there were.
     fn each<T>(
         &self,
         operation: &str,
         mut prepare: impl FnMut() -> Result<T>,
         mut attempt: impl FnMut(&mut T) -> io::Result<()>,
         mut verify: impl FnMut(T, u32, bool) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<u32> {
         let mut survived = 0;
         let mut failed: BTreeMap<String, u32> = BTreeMap::new();
         for nth in 1..=MOST {
             let mut subject = prepare().with_context(|| format!("before {operation}"))?;
             let (result, taken) = self.fail(nth, || attempt(&mut subject))?;
-            let done = match &result {
+            let done = match result {
                 Ok(()) => true,
                 Err(error) if taken => {
                     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
                     *failed.entry(format!("{errno:?}")).or_default() += 1;
                     false
                 }
-                Err(_) => return result.with_context(|| format!("{operation} without a fault")),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("{operation} without a fault"));
+                }
             };
             survived += u32::from(taken && done);
             verify(subject, nth, done)
@@ -133,7 +135,7 @@ impl Injector {
                     if errors.is_empty() { "" } else { ": " },
                     errors.join(", ")
                 );
-                return Ok(());
+                return Ok(nth - 1);
             }
         }
         bail!("{operation} does not end: {MOST} allocations")
@@ -185,14 +187,18 @@ pub fn run(path: &Path) -> Result<()> {
     drop(Shared::make()?);
     let before = Figures::at_rest()?;
 
-    load(&injector, &module)?;
+    if load(&injector, &module)? == 0 {
+        bail!("no allocation of the module's init failed: is {INIT}() on its stack?");
+    }
     injector.below(BPF)?;
     {
         let tree = Tree::make(&base)?;
         let shared = Shared::make()?;
         let cgroup_id = cgroups::id(&tree.slices()[0])?;
         let policy = || Policy::load(KEEPER, cgroup_id, &shared);
-        attach(&injector, policy)?;
+        if attach(&injector, policy)? == 0 {
+            bail!("no allocation of an attachment failed: is {BPF}() on its stack?");
+        }
         update(&injector, policy()?, policy()?)?;
         detach(&injector, policy()?)?;
         tree.remove()?;
@@ -200,10 +206,10 @@ pub fn run(path: &Path) -> Result<()> {
     Figures::like(&before)?.check(&before)
 }
 
-fn load(injector: &Injector, module: &Module) -> Result<()> {
+fn load(injector: &Injector, module: &Module) -> Result<u32> {
     module.unload()?;
     injector.below(INIT)?;
-    injector.each(
+    let faults = injector.each(
         "init",
         || Ok(()),
         |()| Ok(module.load()?),
@@ -217,10 +223,11 @@ fn load(injector: &Injector, module: &Module) -> Result<()> {
             module.unload()
         },
     )?;
-    Ok(module.load()?)
+    module.load()?;
+    Ok(faults)
 }
 
-fn attach(injector: &Injector, policy: impl Fn() -> Result<Policy>) -> Result<()> {
+fn attach(injector: &Injector, policy: impl Fn() -> Result<Policy>) -> Result<u32> {
     injector.each(
         "attach",
         || Ok((policy()?, None::<Link>)),
@@ -236,7 +243,7 @@ fn attach(injector: &Injector, policy: impl Fn() -> Result<Policy>) -> Result<()
     )
 }
 
-fn update(injector: &Injector, first: Policy, second: Policy) -> Result<()> {
+fn update(injector: &Injector, first: Policy, second: Policy) -> Result<u32> {
     // Fills in the map of the one that comes second.
     drop(second.attach()?);
     let link = first.attach()?;
@@ -260,7 +267,7 @@ fn update(injector: &Injector, first: Policy, second: Policy) -> Result<()> {
     )
 }
 
-fn detach(injector: &Injector, policy: Policy) -> Result<()> {
+fn detach(injector: &Injector, policy: Policy) -> Result<u32> {
     injector.each(
         "detach",
         || policy.attach().context("cannot attach"),

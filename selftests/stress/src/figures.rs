@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Chunks that are not full.
 const PERCPU_BOUND: u64 = 256;
 /// Pages of slabs that are not full: a part of all, because a debug kernel's objects are larger.
-const SLAB_PART: u64 = 10;
+const SLAB_PART: u64 = 20;
 
 /// A figure, and by how much the one of the end may exceed it.
 struct Figure {
