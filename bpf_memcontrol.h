@@ -41,7 +41,7 @@ struct bpf_oom_policy_info {
 };
 
 /*
- * bpf_memcontrol.rs, called by the kfuncs in helpers.c and oom_ops.c. Pointers are what the
+ * bpf_memcontrol.rs, called by the kfuncs in kfuncs.c and oom_ops.c. Pointers are what the
  * verifier has proved of the kfunc's arguments: not NULL, and in memory until
  * the function returns. bpf_put_mem_cgroup() owns the reference it is given.
  */
@@ -94,10 +94,10 @@ void unregister_oom_handler(void);
 int oom_kill_task(struct oom_control *oc, struct task_struct *task,
 		  const char *message);
 
-/* helpers.c. */
+/* kfuncs.c. */
 int bpf_memcontrol_register_kfuncs(void);
 
-/* inlines.c: what the kernel offers as inlines only. */
+/* helpers.c: what the kernel offers as inlines only. */
 void bpf_memcontrol_css_get(struct cgroup_subsys_state *css);
 void bpf_memcontrol_css_put(struct cgroup_subsys_state *css);
 bool bpf_memcontrol_css_tryget_counted(struct cgroup_subsys_state *css);
@@ -108,7 +108,7 @@ struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc);
 bool bpf_memcontrol_pid_alive(struct task_struct *task);
 unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter);
 
-/* inlines.c, where these replace the kernel's own (see Kbuild). */
+/* helpers.c, where these replace the kernel's own (see Kbuild). */
 s64 rust_helper_atomic64_read(const atomic64_t *v);
 void rust_helper_rcu_read_lock(void);
 void rust_helper_rcu_read_unlock(void);

@@ -7,7 +7,7 @@
 //! the kfuncs that read what is behind the reference. And it lets them decide what an OOM kills:
 //! `struct bpf_oom_ops`, `bpf_oom_kill_process()` and `bpf_oom_kill_memcg()`.
 //!
-//! A call has one way down. The BPF program calls a kfunc in `helpers.c` or `oom_ops.c`, which have
+//! A call has one way down. The BPF program calls a kfunc in `kfuncs.c` or `oom_ops.c`, which have
 //! to be C for BTF; the kernel calls the struct_ops there, too. That calls its entry point here,
 //! which turns raw pointers and indexes into the types of [`css`], [`memcg`], [`stat`] and [`oom`],
 //! once. What follows is safe code:

@@ -10,7 +10,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Registers the kfuncs of `helpers.c` and `oom_ops.c`, and `struct bpf_oom_ops`.
+/// Registers the kfuncs of `kfuncs.c` and `oom_ops.c`, and `struct bpf_oom_ops`.
 ///
 /// There is no way to unregister them: the kernel forgets them when the module goes. May sleep.
 ///

@@ -1,205 +1,94 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The kfuncs that BPF programs of every type may call.
+ * Inlines of the kernel's that Rust cannot call: a function for each.
  *
- * pahole leaves Rust code out of BTF, so the kfuncs are defined here, and in
- * oom_ops.c. Each is one call, into bpf_memcontrol.rs or of an inline.
+ * Where clang and rustc share an LLVM, they become part of the Rust code, see
+ * Kbuild; elsewhere, each is a call.
  */
 
-#include <linux/bpf.h>
-#include <linux/btf.h>
-#include <linux/btf_ids.h>
+#include <linux/cgroup.h>
 #include <linux/memcontrol.h>
-#include <linux/module.h>
 #include <linux/oom.h>
+#include <linux/page_counter.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 
 #include "bpf_memcontrol.h"
 
-__bpf_kfunc_start_defs();
+#ifdef BPF_MEMCONTROL_BITCODE
+#define INLINE __always_inline
+#else
+#define INLINE
+#endif
 
-/**
- * bpf_get_mem_cgroup - Take a reference to the memory cgroup behind a css
- * @css: css of any controller, or the self css of a cgroup
- *
- * A css of the memory controller gives its own memory cgroup. Any other css
- * gives the effective one of its cgroup: where the memory controller is not
- * enabled in the cgroup, that of the nearest ancestor that has it, which is
- * what the cgroup's tasks are charged to. A walk over cgroups therefore meets
- * a memory cgroup more than once; it has to skip a cgroup that is not
- * memcg->css.cgroup when it adds figures up.
- *
- * A removed cgroup keeps its own memory cgroup until the kernel has taken it
- * offline, some time after rmdir(); from then on its effective one is that of
- * the nearest ancestor left.
- *
- * Context: Any; does not sleep. @css is trusted or RCU-protected.
- * Return: A memory cgroup that the program owns a reference to, and has to
- * release with bpf_put_mem_cgroup(). %NULL when the memory controller is
- * disabled (cgroup_disable=memory) or is not on @css's hierarchy (cgroup v1),
- * or when the last reference to the memory cgroup is gone.
- */
-__bpf_kfunc struct mem_cgroup *
-bpf_get_mem_cgroup(struct cgroup_subsys_state *css)
+#if defined(BPF_MEMCONTROL_BITCODE) && !defined(CONFIG_RUST_INLINE_HELPERS)
+/* Of the kernel's own such functions, those that kfuncs call. */
+INLINE s64 rust_helper_atomic64_read(const atomic64_t *v)
 {
-	return rust_bpf_get_mem_cgroup(css);
+	return atomic64_read(v);
 }
 
-/**
- * bpf_put_mem_cgroup - Release a reference to a memory cgroup
- * @memcg: memory cgroup from bpf_get_mem_cgroup() or bpf_get_root_mem_cgroup()
- *
- * Context: Any but NMI, because the last reference queues work; does not
- * sleep.
- */
-__bpf_kfunc void bpf_put_mem_cgroup(struct mem_cgroup *memcg)
+INLINE void rust_helper_rcu_read_lock(void)
 {
-	rust_bpf_put_mem_cgroup(memcg);
+	rcu_read_lock();
 }
 
-/**
- * bpf_get_root_mem_cgroup - Take a reference to the root memory cgroup
- *
- * The root is never freed and its references are not counted, but programs
- * treat it like any other: what is taken has to be released.
- *
- * Context: Any; does not sleep.
- * Return: The root memory cgroup, to be released with bpf_put_mem_cgroup().
- * %NULL when the memory controller is disabled (cgroup_disable=memory).
- */
-__bpf_kfunc struct mem_cgroup *bpf_get_root_mem_cgroup(void)
+INLINE void rust_helper_rcu_read_unlock(void)
 {
-	return rust_bpf_get_root_mem_cgroup();
+	rcu_read_unlock();
+}
+#endif
+
+INLINE void bpf_memcontrol_css_get(struct cgroup_subsys_state *css)
+{
+	css_get(css);
 }
 
-/**
- * bpf_mem_cgroup_usage - Read what is charged to a memory cgroup
- * @memcg: memory cgroup
- *
- * The figure of memory.current: the cgroup's own charges and those of its
- * descendants. Nothing is charged to the root itself, so there it is the sum
- * of the cgroups below; NR_ANON_MAPPED and NR_FILE_PAGES of
- * bpf_mem_cgroup_page_state() come closer to what the machine uses.
- *
- * Context: Any; does not sleep. Needs no flush.
- * Return: Bytes.
- */
-__bpf_kfunc unsigned long bpf_mem_cgroup_usage(struct mem_cgroup *memcg)
+INLINE void bpf_memcontrol_css_put(struct cgroup_subsys_state *css)
 {
-	return rust_bpf_mem_cgroup_usage(memcg);
+	css_put(css);
 }
 
-/**
- * bpf_mem_cgroup_page_state - Read a counter of memory.stat
- * @memcg: memory cgroup
- * @idx: enum node_stat_item or enum memcg_stat_item
- *
- * The sum over the cgroup and its descendants as of the last flush, see
- * bpf_mem_cgroup_flush_stats().
- *
- * Context: Any; does not sleep.
- * Return: What memory.stat has for the item: bytes, but a plain number for
- * WORKINGSET_*, PGDEMOTE_*, PGPROMOTE_SUCCESS, PGREFILL, and PGSTEAL_* and
- * PGSCAN_* by who reclaimed (KSWAPD, DIRECT, KHUGEPAGED, PROACTIVE). Items that
- * memory.stat does not show are in bytes. All ones when @idx is not an item
- * that memory cgroups count.
+/*
+ * css_tryget() of a css without CSS_NO_REF, in an RCU read-side critical section of
+ * the caller's, instead of in one of its own.
  */
-__bpf_kfunc unsigned long
-bpf_mem_cgroup_page_state(struct mem_cgroup *memcg, int idx)
+INLINE bool bpf_memcontrol_css_tryget_counted(struct cgroup_subsys_state *css)
 {
-	return rust_bpf_mem_cgroup_page_state(memcg, idx);
+#ifdef CONFIG_DEBUG_CGROUP_REF
+	return css_tryget(css); /* a function, to be traced */
+#else
+	/* The first refuses a css that is offline, of which the second takes a reference. */
+	return percpu_ref_tryget_live_rcu(&css->refcnt) || percpu_ref_tryget(&css->refcnt);
+#endif
 }
 
-/**
- * bpf_mem_cgroup_vm_events - Read a VM event counter of a memory cgroup
- * @memcg: memory cgroup
- * @event: event, PGFAULT for one
- *
- * The sum over the cgroup and its descendants as of the last flush, see
- * bpf_mem_cgroup_flush_stats().
- *
- * Context: Any; does not sleep.
- * Return: Events since the cgroup was made. All ones when @event is not one
- * that memory cgroups count.
- */
-__bpf_kfunc unsigned long
-bpf_mem_cgroup_vm_events(struct mem_cgroup *memcg, enum vm_event_item event)
+INLINE bool bpf_memcontrol_is_descendant(struct mem_cgroup *memcg, struct mem_cgroup *root)
 {
-	return rust_bpf_mem_cgroup_vm_events(memcg, event);
+	return mem_cgroup_is_descendant(memcg, root);
 }
 
-/**
- * bpf_mem_cgroup_memory_events - Read a counter of memory.events or memory.swap.events
- * @memcg: memory cgroup
- * @event: event, MEMCG_OOM_KILL for one
- *
- * The events of the cgroup and, as in the file, those of its descendants; the
- * root does not count its descendants' events. Never out of date.
- *
- * Context: Any; does not sleep. Needs no flush.
- * Return: Events since the cgroup was made. All ones when @event is not a
- * value of enum memcg_memory_event.
- */
-__bpf_kfunc unsigned long
-bpf_mem_cgroup_memory_events(struct mem_cgroup *memcg,
-			     enum memcg_memory_event event)
+INLINE bool bpf_memcontrol_mem_cgroup_disabled(void)
 {
-	return rust_bpf_mem_cgroup_memory_events(memcg, event);
+	return mem_cgroup_disabled();
 }
 
-/**
- * bpf_mem_cgroup_flush_stats - Bring a memory cgroup's statistics up to date
- * @memcg: memory cgroup
- *
- * Statistics are counted per CPU and propagated up the tree in batches. A
- * flush does it now for @memcg and its descendants, unless so little is
- * pending that the kernel thinks it not worth while; it flushes everything
- * every two seconds by itself.
- *
- * Context: Process context; may sleep. Sleepable programs only, outside of
- * RCU read-side sections.
- */
-__bpf_kfunc void bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg)
+INLINE bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_control *oc)
 {
-	rust_bpf_mem_cgroup_flush_stats(memcg);
+	return oom_cpuset_eligible(task, oc);
 }
 
-/**
- * bpf_task_is_oom_victim - Tell whether a task was killed for its memory
- * @task: task
- *
- * True from the kill on, whoever decided about it, for as long as the task is
- * there.
- *
- * Context: Any; does not sleep. @task is trusted or RCU-protected.
- * Return: Whether the task's process is an OOM victim.
- */
-__bpf_kfunc bool bpf_task_is_oom_victim(struct task_struct *task)
+INLINE struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc)
 {
-	return tsk_is_oom_victim(task);
+	return oc->memcg;
 }
 
-__bpf_kfunc_end_defs();
-
-BTF_KFUNCS_START(bpf_memcontrol_kfuncs)
-BTF_ID_FLAGS(func, bpf_get_mem_cgroup, KF_ACQUIRE | KF_RET_NULL | KF_RCU)
-BTF_ID_FLAGS(func, bpf_put_mem_cgroup, KF_RELEASE)
-BTF_ID_FLAGS(func, bpf_get_root_mem_cgroup, KF_ACQUIRE | KF_RET_NULL)
-BTF_ID_FLAGS(func, bpf_mem_cgroup_usage)
-BTF_ID_FLAGS(func, bpf_mem_cgroup_page_state)
-BTF_ID_FLAGS(func, bpf_mem_cgroup_vm_events)
-BTF_ID_FLAGS(func, bpf_mem_cgroup_memory_events)
-BTF_ID_FLAGS(func, bpf_mem_cgroup_flush_stats, KF_SLEEPABLE)
-BTF_ID_FLAGS(func, bpf_task_is_oom_victim, KF_RCU)
-BTF_KFUNCS_END(bpf_memcontrol_kfuncs)
-
-static const struct btf_kfunc_id_set bpf_memcontrol_kfunc_set = {
-	.owner = THIS_MODULE,
-	.set = &bpf_memcontrol_kfuncs,
-};
-
-int bpf_memcontrol_register_kfuncs(void)
+INLINE unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter)
 {
-	/* UNSPEC: the programs of every type may call them. */
-	return register_btf_kfunc_id_set(BPF_PROG_TYPE_UNSPEC,
-					 &bpf_memcontrol_kfunc_set);
+	return page_counter_read(counter);
+}
+
+INLINE bool bpf_memcontrol_pid_alive(struct task_struct *task)
+{
+	return pid_alive(task);
 }

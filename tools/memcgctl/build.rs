@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src/bpf");
     println!(
         "cargo:rerun-if-changed={}",
-        top.join("bpf_memcontrol.bpf.h").display()
+        top.join("include").display()
     );
 
     vmlinux_h(&btf, &out.join("vmlinux.h"))?;
@@ -75,6 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 out.as_os_str(),
                 "-I".as_ref(),
                 top.as_os_str(),
+                "-I".as_ref(),
+                top.join("include").as_os_str(),
             ])
             .build_and_generate(out.join(format!("{program}.skel.rs")))?;
     }

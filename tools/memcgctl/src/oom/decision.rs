@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The decisions that policies write, `struct oom_decision` of policies/oom_decision.h.
+//! The decisions that policies write, `struct oom_decision` of include/oom_decision.h.
 
 use std::fmt;
 

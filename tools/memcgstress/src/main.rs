@@ -13,7 +13,7 @@ mod programs;
 mod random;
 mod round;
 // memcgctl's.
-#[path = "../../../tools/memcgctl/src/sys.rs"]
+#[path = "../../memcgctl/src/sys.rs"]
 #[expect(dead_code)]
 mod sys;
 
