@@ -32,8 +32,17 @@
 //! - [`policy`] and [`victim`] are what this module makes of these: who is asked about an OOM, and
 //!   who is waited for after a kill.
 //!
-//! The entry points are in this file, the bindings in `bindings.rs`, and the registration in
-//! `btf.rs`. `Documentation/bpf/memcontrol-rust.rst` has the reasons behind the types, and
+//! Each module uses only modules on lines above its own, so no two of them depend on each other:
+//!
+//! 1. `bindings.rs`, the raw bindings;
+//! 2. [`css`], [`stat`], and `btf.rs`, the registration with BPF;
+//! 3. [`memcg`];
+//! 4. [`oom`];
+//! 5. [`victim`];
+//! 6. [`policy`];
+//! 7. this file, the entry points.
+//!
+//! `Documentation/bpf/memcontrol-rust.rst` has the reasons behind the types, and
 //! `Documentation/bpf/memcontrol.rst` and `oom-policy.rst` are for those who write BPF programs.
 //!
 //! C header: `bpf_memcontrol.h`
@@ -47,13 +56,7 @@ pub mod policy;
 pub mod stat;
 pub mod victim;
 
-use core::{
-    ptr::NonNull,
-    sync::atomic::{
-        compiler_fence,
-        Ordering::SeqCst, //
-    }, //
-};
+use core::ptr::NonNull;
 use css::Css;
 use kernel::{
     error::from_result,
@@ -66,7 +69,10 @@ use kernel::{
     prelude::*,
     task::Task, //
 };
-use memcg::MemCgroup;
+use memcg::{
+    cold_path,
+    MemCgroup, //
+};
 use oom::{
     Locked,
     OomControl, //
@@ -101,15 +107,6 @@ impl Drop for BpfMemcontrol {
     fn drop(&mut self) {
         victim::forget();
     }
-}
-
-/// Marks a branch as one that is rarely taken.
-///
-/// It is no instruction. It keeps the compiler from loading what the branch answers before it is
-/// known to be taken, where every caller pays for it.
-#[inline(always)]
-fn cold_path() {
-    compiler_fence(SeqCst);
 }
 
 /// What the readers answer for an index that memory cgroups do not count.
@@ -235,7 +232,11 @@ unsafe extern "C" fn rust_bpf_oom_kill_process(
     let message = unsafe { CStr::from_char_ptr(message) };
     // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
     let mut lock = unsafe { Locked::assume() };
-    from_result(|| victim::kill_process(oc, task, message, &mut lock).map(|_| 0))
+    from_result(|| {
+        let count = victim::kill_process(oc, task, message, &mut lock)?;
+        policy::add_kills(count, &mut lock);
+        Ok(0)
+    })
 }
 
 /// # Safety
@@ -256,8 +257,12 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
     let message = unsafe { CStr::from_char_ptr(message) };
     // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
     let mut lock = unsafe { Locked::assume() };
-    // CAST: There are fewer processes than a `c_int` counts.
-    from_result(|| victim::kill_memcg(oc, memcg, message, &mut lock).map(|count| count as c_int))
+    from_result(|| {
+        let count = victim::kill_memcg(oc, memcg, message, &mut lock)?;
+        policy::add_kills(count, &mut lock);
+        // CAST: There are fewer processes than a `c_int` counts.
+        Ok(count as c_int)
+    })
 }
 
 /// # Safety
@@ -309,8 +314,10 @@ unsafe extern "C" fn rust_bpf_oom_validate(ops: *mut bindings::bpf_oom_ops) -> c
 unsafe extern "C" fn rust_bpf_oom_reg(ops: *mut bindings::bpf_oom_ops) -> c_int {
     from_result(|| {
         let ops = NonNull::new(ops).ok_or(EINVAL)?;
-        // SAFETY: By the safety requirements; `init()` was called before there was a struct_ops.
-        unsafe { policy::reg(ops) }.map(|()| 0)
+        // SAFETY: By the safety requirements; `init()` was called before the struct_ops was
+        // registered. A registered map keeps the module, and with it the handler, whose requirements
+        // `out_of_memory()` meets.
+        unsafe { policy::reg(ops, rust_bpf_oom_handle) }.map(|()| 0)
     })
 }
 

@@ -10,7 +10,6 @@
 
 use crate::{
     bindings,
-    cold_path, //
     css::{
         Cgroup,
         Css,
@@ -25,7 +24,11 @@ use crate::{
 use core::{
     ops::ControlFlow,
     ptr,
-    ptr::NonNull, //
+    ptr::NonNull,
+    sync::atomic::{
+        compiler_fence,
+        Ordering::SeqCst, //
+    }, //
 };
 use kernel::{
     container_of,
@@ -372,6 +375,15 @@ impl MemCgroup {
         // SAFETY: `self.0` is valid by the type invariant; nothing is read here.
         unsafe { &raw mut (*self.0.get()).css }
     }
+}
+
+/// Marks a branch as one that is rarely taken.
+///
+/// It is no instruction. It keeps the compiler from loading what the branch answers before it is
+/// known to be taken, where every caller pays for it.
+#[inline(always)]
+pub(crate) fn cold_path() {
+    compiler_fence(SeqCst);
 }
 
 /// What C functions call that walk over tasks, when a Rust function is to be called for each.

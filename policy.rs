@@ -47,6 +47,9 @@ use kernel::{
 /// What a policy returns to pass an OOM on.
 const PASS: c_int = 0;
 
+/// The type of the function that the kernel calls for an OOM.
+pub type Handler = unsafe extern "C" fn(oc: *mut bindings::oom_control) -> bool;
+
 kernel::sync::global_lock! {
     // SAFETY: Initialised by `init()`, which runs before anything can be attached.
     /// Held while a policy is attached, replaced or detached; taken before `oom_lock`. It makes one
@@ -206,7 +209,7 @@ fn ask(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
 }
 
 /// Adds to what the policy that is running has killed.
-pub fn note_kills(count: u32, lock: &mut Locked) {
+pub fn add_kills(count: u32, lock: &mut Locked) {
     let registry = REGISTRY.get(lock);
     registry.kills = registry.kills.wrapping_add(count);
 }
@@ -275,8 +278,9 @@ fn check_cgroup(id: u64) -> Result {
 ///
 /// `ops` must point to the kernel's half of a map that `validate()` has accepted. The map must stay
 /// until the function returns and, when it is attached, until `unreg()` or `update()` has taken it
-/// out. `init()` must have been called.
-pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>) -> Result {
+/// out. `handler` must stay as long, and its requirements must hold where `out_of_memory()` calls it
+/// with its own argument and `oom_lock` held. `init()` must have been called.
+pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>, handler: Handler) -> Result {
     // INVARIANT: By the safety requirements.
     let ops = Ops(ops);
     check_capability()?;
@@ -296,8 +300,8 @@ pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>) -> Result {
         first
     };
     if first {
-        // SAFETY: The function stays until the module goes, which a registered map prevents.
-        let ret = unsafe { bindings::register_oom_handler(Some(crate::rust_bpf_oom_handle)) };
+        // SAFETY: By the safety requirements.
+        let ret = unsafe { bindings::register_oom_handler(Some(handler)) };
         to_result(ret).inspect_err(|_| {
             let _ = REGISTRY.get(&mut oom::lock()).policies().remove(&id);
         })?;

@@ -18,7 +18,6 @@ use crate::{
         OomControl,
         Protected, //
     },
-    policy,
     stat::MemoryEvent, //
 };
 use core::ops::ControlFlow;
@@ -196,12 +195,6 @@ impl<'a> Kills<'a> {
             ControlFlow::Continue(())
         });
     }
-
-    /// Adds up what the policy that is running has killed, and returns the number of this request.
-    fn finish(self) -> u32 {
-        policy::note_kills(self.count, self.lock);
-        self.count
-    }
 }
 
 /// Checks that killing a task helps whoever ran out of memory; `EPERM` if not, `ESRCH` when the task
@@ -233,7 +226,7 @@ pub fn kill_process(
     if let Some(group) = group {
         kills.kill_group(&group);
     }
-    Ok(kills.finish())
+    Ok(kills.count)
 }
 
 /// Kills all processes of a memory cgroup and its descendants and, where `memory.oom.group` of an
@@ -284,5 +277,5 @@ pub fn kill_memcg(
             kills.kill_group(&group);
         }
     }
-    Ok(kills.finish())
+    Ok(kills.count)
 }

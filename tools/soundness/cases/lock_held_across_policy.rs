@@ -15,7 +15,7 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, lock: &mut Locked) {
     #[cfg(offence)]
     {
         policy::handle(oc, lock); // error[E0499]
-        policy::note_kills(1, lock); // error[E0499]
+        policy::add_kills(1, lock); // error[E0499]
         oom::out_of_memory(None, 0, lock); // error[E0499]
         victim::is_expected(oc, lock); // error[E0499]
         victim::expire(lock); // error[E0499]

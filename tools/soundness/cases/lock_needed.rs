@@ -15,7 +15,7 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, shared: &Locked) {
     #[cfg(offence)]
     {
         policy::handle(oc, shared); // error[E0308]
-        policy::note_kills(1, shared); // error[E0308]
+        policy::add_kills(1, shared); // error[E0308]
         oom::out_of_memory(None, 0, shared); // error[E0308]
         victim::is_expected(oc, shared); // error[E0308]
         victim::expire(shared); // error[E0308]

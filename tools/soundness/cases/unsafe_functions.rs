@@ -11,7 +11,7 @@ use crate::{
 use core::ptr::{null_mut, NonNull};
 use kernel::prelude::*;
 
-fn case(module: &'static ThisModule) {
+fn case(module: &'static ThisModule, handler: policy::Handler) {
     // Naming them is safe.
     let _ = (
         Css::from_raw,
@@ -21,7 +21,7 @@ fn case(module: &'static ThisModule) {
     );
     let _ = (OomControl::from_raw, Locked::assume, btf::register);
     let _ = (policy::init, policy::reg, policy::unreg, policy::update);
-    let _ = (module, null_mut::<u8>(), NonNull::<u8>::dangling());
+    let _ = (module, handler, null_mut::<u8>(), NonNull::<u8>::dangling());
 
     #[cfg(offence)]
     {
@@ -33,7 +33,7 @@ fn case(module: &'static ThisModule) {
         let _ = Locked::assume(); // error[E0133]
         let _ = btf::register(module); // error[E0133]
         policy::init(); // error[E0133]
-        let _ = policy::reg(NonNull::dangling()); // error[E0133]
+        let _ = policy::reg(NonNull::dangling(), handler); // error[E0133]
         policy::unreg(NonNull::dangling()); // error[E0133]
         let _ = policy::update(NonNull::dangling(), NonNull::dangling()); // error[E0133]
     }
