@@ -67,7 +67,7 @@ int rust_bpf_oom_validate(struct bpf_oom_ops *ops);
 int rust_bpf_oom_reg(struct bpf_oom_ops *ops);
 void rust_bpf_oom_unreg(struct bpf_oom_ops *ops);
 int rust_bpf_oom_update(struct bpf_oom_ops *ops, struct bpf_oom_ops *old);
-bool rust_bpf_oom_expire(void);
+bool rust_bpf_oom_prune_victims(void);
 bool rust_bpf_oom_handle(struct oom_control *oc);
 
 /* oom_ops.c: what Rust cannot do by itself. */
@@ -80,8 +80,8 @@ bool bpf_memcontrol_out_of_memory(struct mem_cgroup *memcg, int order);
 bool bpf_memcontrol_victim_gone(struct task_struct *victim);
 bool bpf_memcontrol_is_pending_victim(struct task_struct *task);
 void bpf_memcontrol_scan_processes(int (*fn)(struct task_struct *task, void *arg), void *arg);
-void bpf_memcontrol_schedule_expiry(void);
-void bpf_memcontrol_cancel_expiry(void);
+void bpf_memcontrol_schedule_prune(void);
+void bpf_memcontrol_cancel_prune(void);
 
 /*
  * The kernel's, from <linux/bpf.h> and <linux/oom.h>: kernel::bindings lacks

@@ -105,7 +105,7 @@ impl kernel::Module for BpfMemcontrol {
 
 impl Drop for BpfMemcontrol {
     fn drop(&mut self) {
-        victim::forget();
+        victim::release_all();
     }
 }
 
@@ -289,7 +289,7 @@ unsafe extern "C" fn rust_bpf_oom_policy_info(
     info: *mut bindings::bpf_oom_policy_info,
 ) -> c_int {
     from_result(|| {
-        let found = policy::info(cgroup_id)?;
+        let found = policy::curr_or_next(cgroup_id)?;
         // SAFETY: By the safety requirements. A program's memory need not be aligned.
         unsafe { info.write_unaligned(found) };
         Ok(0)
@@ -355,8 +355,8 @@ unsafe extern "C" fn rust_bpf_oom_update(
 /// No requirements but that `oom_lock` is not held; it is unsafe to be of the type that bindgen
 /// gives its declaration.
 #[no_mangle]
-unsafe extern "C" fn rust_bpf_oom_expire() -> bool {
-    victim::expire(&mut oom::lock())
+unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
+    victim::prune(&mut oom::lock())
 }
 
 /// # Safety
@@ -399,6 +399,6 @@ declared_in_header!(
     rust_bpf_oom_reg,
     rust_bpf_oom_unreg,
     rust_bpf_oom_update,
-    rust_bpf_oom_expire,
+    rust_bpf_oom_prune_victims,
     rust_bpf_oom_handle,
 );

@@ -297,7 +297,7 @@ impl MemCgroup {
     /// Counts an event, and tells those who watch `memory.events`.
     ///
     /// C source: `memcg_memory_event()`.
-    pub fn raise(&self, event: MemoryEvent) {
+    pub fn count_memory_event(&self, event: MemoryEvent) {
         // SAFETY: The pointer is valid by the type invariant, the event by that of `MemoryEvent`.
         unsafe { bindings::__memcg_memory_event(self.as_raw(), event.as_raw(), true) };
     }

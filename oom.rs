@@ -172,7 +172,7 @@ impl OomControl {
     /// Returns whether killing a task gives memory to whoever ran out of it: it is in the memory
     /// cgroup's subtree or, where the whole system is out of memory, shares memory nodes with the
     /// task that found out.
-    pub fn contains(&self, task: &Task) -> bool {
+    pub fn kill_would_help(&self, task: &Task) -> bool {
         match self.memcg() {
             Some(memcg) => {
                 MemCgroup::of_task(task).is_some_and(|of_task| of_task.is_descendant_of(memcg))
@@ -189,8 +189,8 @@ impl OomControl {
     /// function must not sleep.
     ///
     /// C source: `oom_evaluate_task()` in `mm/oom_kill.c`.
-    pub fn scan_victims<F: FnMut(&Task)>(&self, mut function: F) {
-        let victims = |task: &Task| {
+    pub fn scan_pending_victims<F: FnMut(&Task)>(&self, mut function: F) {
+        let only_pending = |task: &Task| {
             // SAFETY: The pointer is valid because of the reference to the task.
             if unsafe { bindings::bpf_memcontrol_is_pending_victim(task.as_ptr()) } {
                 function(task);
@@ -199,8 +199,8 @@ impl OomControl {
         };
         match self.memcg() {
             // The root is not what runs out of memory, so this cannot fail.
-            Some(memcg) => _ = memcg.scan_tasks(victims),
-            None => scan_processes(victims),
+            Some(memcg) => _ = memcg.scan_tasks(only_pending),
+            None => scan_processes(only_pending),
         }
     }
 
@@ -208,7 +208,7 @@ impl OomControl {
     /// its `memory.oom.group`: the highest up to the one that is out of memory.
     ///
     /// C source: `mem_cgroup_get_oom_group()`.
-    pub fn group_of(&self, task: &Task) -> Option<ARef<MemCgroup>> {
+    pub fn oom_group_of(&self, task: &Task) -> Option<ARef<MemCgroup>> {
         if MemCgroup::disabled() {
             return None;
         }

@@ -431,21 +431,21 @@ void bpf_memcontrol_scan_processes(int (*fn)(struct task_struct *task, void *arg
 }
 
 /* Without another OOM, nobody would let go of victims, and of what they pin. */
-static void expire_victims(struct work_struct *work);
-static DECLARE_DELAYED_WORK(expiry, expire_victims);
+static void prune_victims(struct work_struct *work);
+static DECLARE_DELAYED_WORK(prune_work, prune_victims);
 
-static void expire_victims(struct work_struct *work)
+static void prune_victims(struct work_struct *work)
 {
-	if (rust_bpf_oom_expire())
-		bpf_memcontrol_schedule_expiry();
+	if (rust_bpf_oom_prune_victims())
+		bpf_memcontrol_schedule_prune();
 }
 
-void bpf_memcontrol_schedule_expiry(void)
+void bpf_memcontrol_schedule_prune(void)
 {
-	schedule_delayed_work(&expiry, HZ);
+	schedule_delayed_work(&prune_work, HZ);
 }
 
-void bpf_memcontrol_cancel_expiry(void)
+void bpf_memcontrol_cancel_prune(void)
 {
-	cancel_delayed_work_sync(&expiry);
+	cancel_delayed_work_sync(&prune_work);
 }

@@ -152,7 +152,7 @@ pub unsafe fn init() {
 /// Decides about an OOM, and returns whether it is dealt with: because a policy killed, or because
 /// what was killed before is still giving its memory back.
 pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
-    if victim::is_expected(oc, lock) {
+    if victim::memory_is_awaited(oc, lock) {
         return true;
     }
     let root;
@@ -168,7 +168,7 @@ pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
     };
     let mut next = memcg.dfl_cgroup();
     while let Some(cgroup) = next {
-        if ask(cgroup, oc, lock) {
+        if run_policy(cgroup, oc, lock) {
             return true;
         }
         next = cgroup.parent();
@@ -177,7 +177,7 @@ pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
 }
 
 /// Puts an OOM to the policy of a cgroup, and returns whether there is one and it killed.
-fn ask(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
+fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     let id = cgroup.id();
     let registry = REGISTRY.get(lock);
     let Some(policy) = registry.policies().get(&id) else {
@@ -374,7 +374,7 @@ pub unsafe fn update(
 /// # Errors
 ///
 /// `ENOENT` when there is none.
-pub fn info(id: u64) -> Result<bindings::bpf_oom_policy_info> {
+pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
     let mut lock = oom::lock();
     let policies = REGISTRY.get(&mut lock).policies();
     let cursor = policies.cursor_lower_bound(&id).ok_or(ENOENT)?;
@@ -411,7 +411,7 @@ pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Res
     }
     let mut lock = oom::try_lock().ok_or(EBUSY)?;
     // What is back by now is not enough for whoever declares an OOM.
-    let _ = victim::expire(&mut lock);
+    let _ = victim::prune(&mut lock);
     if oom::out_of_memory(memcg, order, &mut lock) {
         Ok(())
     } else {

@@ -37,7 +37,7 @@ use kernel::{
 };
 
 /// How long a victim is waited for: the OOM reaper starts after 2 s, and tries for 1 s.
-const PATIENCE: Delta = Delta::from_secs(3);
+const TIMEOUT: Delta = Delta::from_secs(3);
 
 /// The victims that memory is expected from.
 static VICTIMS: Protected<KVec<Victim>> = Protected::new(KVec::new());
@@ -71,16 +71,16 @@ impl Victim {
         unsafe { bindings::bpf_memcontrol_victim_gone(self.task.as_ptr()) }
     }
 
-    /// Returns whether it is waited for.
-    fn has_time(&self) -> bool {
-        self.since.elapsed() < PATIENCE
+    /// Returns whether it has been waited for long enough.
+    fn has_timed_out(&self) -> bool {
+        self.since.elapsed() >= TIMEOUT
     }
 
     /// Returns whether its memory is for whoever ran out of memory.
     fn is_in_domain_of(&self, oc: &OomControl) -> bool {
         match (oc.memcg(), &self.memcg) {
             // Whose memory nodes it used, nobody knows any more when it is reaped.
-            (None, _) => oc.contains(&self.task) || !is_alive(&self.task),
+            (None, _) => oc.kill_would_help(&self.task) || !pid_alive(&self.task),
             (Some(domain), Some(memcg)) => memcg.is_descendant_of(domain),
             (Some(_), None) => false,
         }
@@ -88,7 +88,7 @@ impl Victim {
 }
 
 /// Returns whether a task has not been reaped.
-fn is_alive(task: &Task) -> bool {
+fn pid_alive(task: &Task) -> bool {
     // SAFETY: The pointer is valid because of the reference to the task.
     unsafe { bindings::bpf_memcontrol_pid_alive(task.as_ptr()) }
 }
@@ -101,7 +101,7 @@ fn add(victims: &mut KVec<Victim>, victim: Victim) {
     }
     let _ = victims.push_within_capacity(victim);
     // SAFETY: An FFI call with no requirements.
-    unsafe { bindings::bpf_memcontrol_schedule_expiry() };
+    unsafe { bindings::bpf_memcontrol_schedule_prune() };
 }
 
 /// Forgets the victims that `keep` returns false for. `KVec::retain()` is compiled with bounds
@@ -119,38 +119,38 @@ fn retain(victims: &mut KVec<Victim>, mut keep: impl FnMut(&Victim) -> bool) {
 
 /// Returns whether an OOM needs no other kill: a victim's memory is still to come, or has come since
 /// whoever ran out of memory looked for some.
-pub fn is_expected(oc: &OomControl, lock: &mut Locked) -> bool {
+pub fn memory_is_awaited(oc: &OomControl, lock: &mut Locked) -> bool {
     let victims = VICTIMS.get(lock);
-    let mut expected = false;
+    let mut awaited = false;
     // Both are asked once, because a victim does not wait for the answer.
     retain(victims, |victim| {
         let gone = victim.is_gone();
-        expected |= (gone || victim.has_time()) && victim.is_in_domain_of(oc);
+        awaited |= (gone || !victim.has_timed_out()) && victim.is_in_domain_of(oc);
         !gone
     });
-    oc.scan_victims(|task| {
+    oc.scan_pending_victims(|task| {
         let known = |victim: &Victim| victim.task.tgid() == task.tgid();
         if !victims.iter().any(known) {
             let victim = Victim::new(task);
-            expected |= victim.is_in_domain_of(oc);
+            awaited |= victim.is_in_domain_of(oc);
             // INVARIANT: The kernel has made it one.
             add(victims, victim);
         }
     });
-    expected
+    awaited
 }
 
 /// Forgets the victims whose memory is back, and returns whether there are others.
-pub fn expire(lock: &mut Locked) -> bool {
+pub fn prune(lock: &mut Locked) -> bool {
     let victims = VICTIMS.get(lock);
     retain(victims, |victim| !victim.is_gone());
     !victims.is_empty()
 }
 
 /// Forgets all victims, for good. May sleep.
-pub fn forget() {
+pub fn release_all() {
     // SAFETY: An FFI call with no requirements.
-    unsafe { bindings::bpf_memcontrol_cancel_expiry() };
+    unsafe { bindings::bpf_memcontrol_cancel_prune() };
     // With the memory of the list: nothing drops a static when the module goes.
     *VICTIMS.get(&mut oom::lock()) = KVec::new();
 }
@@ -186,7 +186,7 @@ impl<'a> Kills<'a> {
 
     /// Kills what `memory.oom.group` says has to die together.
     fn kill_group(&mut self, group: &MemCgroup) {
-        group.raise(MemoryEvent::OOM_GROUP_KILL);
+        group.count_memory_event(MemoryEvent::OOM_GROUP_KILL);
         group.print_oom_group();
         // What must not be killed, or is dying already, is no failure; and the root, which cannot be
         // scanned, has no `memory.oom.group`.
@@ -200,10 +200,10 @@ impl<'a> Kills<'a> {
 /// Checks that killing a task helps whoever ran out of memory; `EPERM` if not, `ESRCH` when the task
 /// is not there any more, so that nobody can tell.
 fn check_domain(oc: &OomControl, task: &Task) -> Result {
-    if oc.contains(task) {
+    if oc.kill_would_help(task) {
         return Ok(());
     }
-    Err(if is_alive(task) { EPERM } else { ESRCH })
+    Err(if pid_alive(task) { EPERM } else { ESRCH })
 }
 
 /// Kills a process and, where `memory.oom.group` is set, what belongs to it. Returns how many
@@ -220,7 +220,7 @@ pub fn kill_process(
     lock: &mut Locked,
 ) -> Result<u32> {
     check_domain(oc, task)?;
-    let group = oc.group_of(task);
+    let group = oc.oom_group_of(task);
     let mut kills = Kills::new(oc, message, lock);
     kills.kill(task)?;
     if let Some(group) = group {
@@ -259,7 +259,7 @@ pub fn kill_memcg(
     let mut kills = Kills::new(oc, message, lock);
     memcg.scan_tasks(|task| {
         if kills.count == 0 {
-            group = oc.group_of(task);
+            group = oc.oom_group_of(task);
         }
         let result = check_domain(oc, task).and_then(|()| kills.kill(task));
         if result == Err(EPERM) {
@@ -270,7 +270,7 @@ pub fn kill_memcg(
     if kills.count == 0 {
         return Err(error);
     }
-    memcg.raise(MemoryEvent::OOM_GROUP_KILL);
+    memcg.count_memory_event(MemoryEvent::OOM_GROUP_KILL);
     // A group within was killed along with the rest.
     if let Some(group) = group {
         if memcg.is_descendant_of(&group) && !group.is_descendant_of(memcg) {

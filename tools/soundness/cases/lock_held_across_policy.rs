@@ -17,8 +17,8 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, lock: &mut Locked) {
         policy::handle(oc, lock); // error[E0499]
         policy::add_kills(1, lock); // error[E0499]
         oom::out_of_memory(None, 0, lock); // error[E0499]
-        victim::is_expected(oc, lock); // error[E0499]
-        victim::expire(lock); // error[E0499]
+        victim::memory_is_awaited(oc, lock); // error[E0499]
+        victim::prune(lock); // error[E0499]
         let _ = victim::kill_process(oc, task, why, lock); // error[E0499]
         let _ = oc.kill(task, why, true, lock); // error[E0499]
         if let Some(memcg) = oc.memcg() {

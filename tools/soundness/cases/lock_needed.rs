@@ -17,8 +17,8 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, shared: &Locked) {
         policy::handle(oc, shared); // error[E0308]
         policy::add_kills(1, shared); // error[E0308]
         oom::out_of_memory(None, 0, shared); // error[E0308]
-        victim::is_expected(oc, shared); // error[E0308]
-        victim::expire(shared); // error[E0308]
+        victim::memory_is_awaited(oc, shared); // error[E0308]
+        victim::prune(shared); // error[E0308]
         let _ = victim::kill_process(oc, task, why, shared); // error[E0308]
         let _ = oc.kill(task, why, true, shared); // error[E0308]
         if let Some(memcg) = oc.memcg() {

@@ -5,8 +5,8 @@ use crate::{oom, victim};
 
 fn case() {
     let mut guard = oom::lock();
-    victim::expire(&mut guard);
+    victim::prune(&mut guard);
     drop(guard);
     #[cfg(offence)]
-    victim::expire(&mut guard); // error[E0382]
+    victim::prune(&mut guard); // error[E0382]
 }

@@ -5,7 +5,7 @@ use crate::oom::OomControl;
 use kernel::task::Task;
 
 fn case(oc: &OomControl, task: &Task) {
-    let group = oc.group_of(task);
+    let group = oc.oom_group_of(task);
     drop(group);
     #[cfg(offence)]
     drop(group); // error[E0382]

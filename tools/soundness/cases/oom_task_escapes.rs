@@ -6,10 +6,10 @@ use kernel::{sync::aref::ARef, task::Task};
 
 fn case(oc: &OomControl) {
     let mut kept: Option<ARef<Task>> = None;
-    oc.scan_victims(|task| kept = Some(task.into()));
+    oc.scan_pending_victims(|task| kept = Some(task.into()));
 
     #[cfg(offence)]
     let mut borrowed: Option<&Task> = None;
     #[cfg(offence)]
-    oc.scan_victims(|task| borrowed = Some(task)); // error[E0521]
+    oc.scan_pending_victims(|task| borrowed = Some(task)); // error[E0521]
 }

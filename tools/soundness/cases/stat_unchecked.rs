@@ -10,7 +10,7 @@ fn case(memcg: &MemCgroup, item: StatItem, vm_event: VmEvent, event: MemoryEvent
     let _ = memcg.page_state(item);
     let _ = memcg.vm_events(vm_event);
     let _ = memcg.memory_events(event);
-    memcg.raise(event);
+    memcg.count_memory_event(event);
 
     #[cfg(offence)]
     {
@@ -23,6 +23,6 @@ fn case(memcg: &MemCgroup, item: StatItem, vm_event: VmEvent, event: MemoryEvent
         let _ = memcg.memory_events(0); // error[E0308]
         let _ = memcg.memory_events(MemoryEvent::new(0)); // error[E0308]
         let _ = memcg.memory_events(item); // error[E0308]
-        memcg.raise(0); // error[E0308]
+        memcg.count_memory_event(0); // error[E0308]
     }
 }
