@@ -203,3 +203,6 @@ int bpf_memcontrol_register_kfuncs(void)
 	return register_btf_kfunc_id_set(BPF_PROG_TYPE_UNSPEC,
 					 &bpf_memcontrol_kfunc_set);
 }
+
+/* The kernel's module! macro, in bpf_memcontrol.rs, has no field for a version. */
+MODULE_VERSION("0.1.0");
