@@ -95,6 +95,7 @@ int oom_kill_task(struct oom_control *oc, struct task_struct *task,
 		  const char *message);
 
 /* kfuncs.c. */
+bool is_bpf_memcontrol_kfunc(u32 kfunc_id);
 int bpf_memcontrol_register_kfuncs(void);
 
 /* helpers.c: what the kernel offers as inlines only. */

@@ -116,6 +116,17 @@ fn invalid() -> c_ulong {
     c_ulong::MAX
 }
 
+/// Compares an entry point with its declaration in `bpf_memcontrol.h`: the elements of an array have
+/// one type. Each entry point begins with this macro. Nothing else uses the bindings of the entry
+/// points, so the compiler warns of dead code where the macro is missing.
+macro_rules! declared_in_header {
+    ($name:ident) => {
+        const {
+            _ = [bindings::$name, $name];
+        }
+    };
+}
+
 /// # Safety
 ///
 /// `css` must point to a css that is not freed before the function returns.
@@ -124,6 +135,7 @@ fn invalid() -> c_ulong {
 unsafe extern "C" fn rust_bpf_get_mem_cgroup(
     css: *mut bindings::cgroup_subsys_state,
 ) -> *mut bindings::mem_cgroup {
+    declared_in_header!(rust_bpf_get_mem_cgroup);
     // SAFETY: By the safety requirements; a css that programs can get at is initialised.
     let css = unsafe { Css::from_raw(css) };
     MemCgroup::into_raw(MemCgroup::tryget(css))
@@ -135,6 +147,7 @@ unsafe extern "C" fn rust_bpf_get_mem_cgroup(
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
+    declared_in_header!(rust_bpf_put_mem_cgroup);
     // SAFETY: By the safety requirements.
     drop(unsafe { MemCgroup::from_raw_owned(memcg) });
 }
@@ -145,6 +158,7 @@ unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup {
+    declared_in_header!(rust_bpf_get_root_mem_cgroup);
     MemCgroup::into_raw(MemCgroup::root())
 }
 
@@ -154,6 +168,7 @@ unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_usage(memcg: *mut bindings::mem_cgroup) -> c_ulong {
+    declared_in_header!(rust_bpf_mem_cgroup_usage);
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
     memcg.usage()
@@ -168,6 +183,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
     memcg: *mut bindings::mem_cgroup,
     idx: c_int,
 ) -> c_ulong {
+    declared_in_header!(rust_bpf_mem_cgroup_page_state);
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
     StatItem::new(idx).map_or_else(invalid, |item| memcg.page_state(item))
@@ -182,6 +198,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
     memcg: *mut bindings::mem_cgroup,
     event: c_uint,
 ) -> c_ulong {
+    declared_in_header!(rust_bpf_mem_cgroup_vm_events);
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
     VmEvent::new(event).map_or_else(invalid, |event| memcg.vm_events(event))
@@ -196,6 +213,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
     memcg: *mut bindings::mem_cgroup,
     event: c_uint,
 ) -> c_ulong {
+    declared_in_header!(rust_bpf_mem_cgroup_memory_events);
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
     MemoryEvent::new(event).map_or_else(invalid, |event| memcg.memory_events(event))
@@ -207,6 +225,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_flush_stats(memcg: *mut bindings::mem_cgroup) {
+    declared_in_header!(rust_bpf_mem_cgroup_flush_stats);
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
     memcg.flush_stats();
@@ -222,6 +241,7 @@ unsafe extern "C" fn rust_bpf_oom_kill_process(
     task: *mut bindings::task_struct,
     message: *const c_char,
 ) -> c_int {
+    declared_in_header!(rust_bpf_oom_kill_process);
     // SAFETY: By the safety requirements; `out_of_memory()` is what calls policies.
     let oc = unsafe { OomControl::from_raw(oc) };
     // CAST: `Task` is a transparent wrapper of `task_struct`.
@@ -249,6 +269,7 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
     memcg: *mut bindings::mem_cgroup,
     message: *const c_char,
 ) -> c_int {
+    declared_in_header!(rust_bpf_oom_kill_memcg);
     // SAFETY: By the safety requirements; `out_of_memory()` is what calls policies.
     let oc = unsafe { OomControl::from_raw(oc) };
     // SAFETY: By the safety requirements.
@@ -275,6 +296,7 @@ unsafe extern "C" fn rust_bpf_out_of_memory(
     order: c_int,
     flags: u64,
 ) -> c_int {
+    declared_in_header!(rust_bpf_out_of_memory);
     // SAFETY: By the safety requirements.
     let memcg = (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) });
     from_result(|| policy::out_of_memory(memcg, order, flags).map(|()| 0))
@@ -288,6 +310,7 @@ unsafe extern "C" fn rust_bpf_oom_policy_info(
     cgroup_id: u64,
     info: *mut bindings::bpf_oom_policy_info,
 ) -> c_int {
+    declared_in_header!(rust_bpf_oom_policy_info);
     from_result(|| {
         let found = policy::curr_or_next(cgroup_id)?;
         // SAFETY: By the safety requirements. A program's memory need not be aligned.
@@ -301,6 +324,7 @@ unsafe extern "C" fn rust_bpf_oom_policy_info(
 /// `ops` must point to the kernel's half of a map that is being loaded.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_validate(ops: *mut bindings::bpf_oom_ops) -> c_int {
+    declared_in_header!(rust_bpf_oom_validate);
     // SAFETY: By the safety requirements.
     let ops = unsafe { &*ops };
     from_result(|| policy::validate(ops).map(|()| 0))
@@ -312,6 +336,7 @@ unsafe extern "C" fn rust_bpf_oom_validate(ops: *mut bindings::bpf_oom_ops) -> c
 /// replaced. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_reg(ops: *mut bindings::bpf_oom_ops) -> c_int {
+    declared_in_header!(rust_bpf_oom_reg);
     from_result(|| {
         let ops = NonNull::new(ops).ok_or(EINVAL)?;
         // SAFETY: By the safety requirements; `init()` was called before the struct_ops was
@@ -328,6 +353,7 @@ unsafe extern "C" fn rust_bpf_oom_reg(ops: *mut bindings::bpf_oom_ops) -> c_int 
 /// may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_unreg(ops: *mut bindings::bpf_oom_ops) {
+    declared_in_header!(rust_bpf_oom_unreg);
     if let Some(ops) = NonNull::new(ops) {
         // SAFETY: By the safety requirements.
         unsafe { policy::unreg(ops) };
@@ -342,6 +368,7 @@ unsafe extern "C" fn rust_bpf_oom_update(
     ops: *mut bindings::bpf_oom_ops,
     old: *mut bindings::bpf_oom_ops,
 ) -> c_int {
+    declared_in_header!(rust_bpf_oom_update);
     from_result(|| {
         let ops = NonNull::new(ops).ok_or(EINVAL)?;
         let old = NonNull::new(old).ok_or(EINVAL)?;
@@ -356,6 +383,7 @@ unsafe extern "C" fn rust_bpf_oom_update(
 /// gives its declaration.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
+    declared_in_header!(rust_bpf_oom_prune_victims);
     victim::prune(&mut oom::lock())
 }
 
@@ -365,6 +393,7 @@ unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
 /// function returns, which may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_handle(oc: *mut bindings::oom_control) -> bool {
+    declared_in_header!(rust_bpf_oom_handle);
     // SAFETY: By the safety requirements.
     let oc = unsafe { OomControl::from_raw(oc) };
     // SAFETY: By the safety requirements. If it was this module that called `out_of_memory()`, it
@@ -372,33 +401,3 @@ unsafe extern "C" fn rust_bpf_oom_handle(oc: *mut bindings::oom_control) -> bool
     let mut lock = unsafe { Locked::assume() };
     policy::handle(oc, &mut lock)
 }
-
-/// Does not compile when an entry point differs from its declaration in `bpf_memcontrol.h`.
-macro_rules! declared_in_header {
-    ($($name:ident,)*) => {
-        $(const _: () = {
-            _ = [bindings::$name, $name];
-        };)*
-    };
-}
-
-declared_in_header!(
-    rust_bpf_get_mem_cgroup,
-    rust_bpf_put_mem_cgroup,
-    rust_bpf_get_root_mem_cgroup,
-    rust_bpf_mem_cgroup_usage,
-    rust_bpf_mem_cgroup_page_state,
-    rust_bpf_mem_cgroup_vm_events,
-    rust_bpf_mem_cgroup_memory_events,
-    rust_bpf_mem_cgroup_flush_stats,
-    rust_bpf_oom_kill_process,
-    rust_bpf_oom_kill_memcg,
-    rust_bpf_out_of_memory,
-    rust_bpf_oom_policy_info,
-    rust_bpf_oom_validate,
-    rust_bpf_oom_reg,
-    rust_bpf_oom_unreg,
-    rust_bpf_oom_update,
-    rust_bpf_oom_prune_victims,
-    rust_bpf_oom_handle,
-);

@@ -162,12 +162,6 @@ static bool may_sleep_in_policy(const struct btf *btf, u32 kfunc_id)
 	return btf == bpf_oom_btf;
 }
 #else
-BTF_SET_START(bpf_oom_sleepable_kfuncs)
-BTF_ID(func, bpf_mem_cgroup_flush_stats)
-BTF_ID(func, bpf_oom_kill_process)
-BTF_ID(func, bpf_oom_kill_memcg)
-BTF_SET_END(bpf_oom_sleepable_kfuncs)
-
 static bool is_kill_kfunc(u32 kfunc_id)
 {
 	return btf_id_set8_contains(&bpf_oom_kill_kfuncs, kfunc_id);
@@ -180,7 +174,8 @@ static bool is_syscall_kfunc(u32 kfunc_id)
 
 static bool may_sleep_in_policy(const struct btf *btf, u32 kfunc_id)
 {
-	return btf == bpf_oom_btf && btf_id_set_contains(&bpf_oom_sleepable_kfuncs, kfunc_id);
+	return btf == bpf_oom_btf &&
+	       (is_bpf_memcontrol_kfunc(kfunc_id) || is_kill_kfunc(kfunc_id));
 }
 #endif
 
