@@ -2,7 +2,7 @@
 
 //! Raw bindings: bindgen's output for [`bpf_memcontrol.h`], beside the kernel's own.
 //!
-//! Only the abstractions use it, and the entry points for the types that C hands over.
+//! Only the abstractions use them, and the entry points, for the types that C passes in.
 //!
 //! [`bpf_memcontrol.h`]: srctree/mm/rust_bpf_memcontrol/bpf_memcontrol.h
 
@@ -52,5 +52,5 @@ pub(crate) use kernel::bindings::{
 };
 use kernel::ffi;
 
-// Kbuild exports where it had bindgen write to.
+// Kbuild exports the name of bindgen's output.
 include!(env!("RUST_BPF_MEMCONTROL_BINDINGS"));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the two halves of rust_bpf_memcontrol call in each other. C includes it;
- * bindgen reads it for Rust, so each signature is written once.
+ * The calls between the C and the Rust half of rust_bpf_memcontrol, in both
+ * directions. C includes this file and bindgen reads it for Rust, so each
+ * signature is written once.
  */
 #ifndef _BPF_MEMCONTROL_H
 #define _BPF_MEMCONTROL_H
@@ -9,8 +10,8 @@
 #include <linux/types.h>
 
 /*
- * Only named here: Rust takes their definitions from kernel::bindings, so that
- * there is one type of each.
+ * These are only named here: Rust takes the definitions from kernel::bindings,
+ * so that each exists once.
  */
 struct cgroup;
 struct cgroup_subsys_state;
@@ -20,7 +21,7 @@ struct oom_control;
 struct page_counter;
 struct task_struct;
 
-/* What BPF sees, documented in oom_ops.c. */
+/* These types are part of the interface with BPF, see Documentation/bpf/oom-policy.rst. */
 #define BPF_OOM_NAME_MAX_LEN 64
 
 struct bpf_oom_ops {
@@ -41,9 +42,10 @@ struct bpf_oom_policy_info {
 };
 
 /*
- * bpf_memcontrol.rs, called by the kfuncs in kfuncs.c and oom_ops.c. Pointers are what the
- * verifier has proved of the kfunc's arguments: not NULL, and in memory until
- * the function returns. bpf_put_mem_cgroup() owns the reference it is given.
+ * Defined in bpf_memcontrol.rs, called by the kfuncs in kfuncs.c and oom_ops.c.
+ * The verifier has proved of each pointer that it is not NULL (but for the one
+ * of bpf_out_of_memory()) and points to memory that stays until the function
+ * returns. rust_bpf_put_mem_cgroup() takes over the caller's reference.
  */
 struct mem_cgroup *rust_bpf_get_mem_cgroup(struct cgroup_subsys_state *css);
 void rust_bpf_put_mem_cgroup(struct mem_cgroup *memcg);
@@ -62,7 +64,10 @@ int rust_bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,
 int rust_bpf_out_of_memory(struct mem_cgroup *memcg, int order, u64 flags);
 int rust_bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info);
 
-/* The same, called by the struct_ops and the work item in oom_ops.c, and by the OOM killer. */
+/*
+ * Defined in bpf_memcontrol.rs, called by the struct_ops and the work item in
+ * oom_ops.c, and by the OOM killer.
+ */
 int rust_bpf_oom_validate(struct bpf_oom_ops *ops);
 int rust_bpf_oom_reg(struct bpf_oom_ops *ops);
 void rust_bpf_oom_unreg(struct bpf_oom_ops *ops);
@@ -70,7 +75,7 @@ int rust_bpf_oom_update(struct bpf_oom_ops *ops, struct bpf_oom_ops *old);
 bool rust_bpf_oom_prune_victims(void);
 bool rust_bpf_oom_handle(struct oom_control *oc);
 
-/* oom_ops.c: what Rust cannot do by itself. */
+/* Defined in oom_ops.c, where Rust needs C. */
 int bpf_memcontrol_register_oom_ops(void);
 int bpf_memcontrol_run_policy(const struct bpf_oom_ops *ops, struct oom_control *oc,
 			      struct cgroup *cgrp);
@@ -84,8 +89,9 @@ void bpf_memcontrol_schedule_prune(void);
 void bpf_memcontrol_cancel_prune(void);
 
 /*
- * The kernel's, from <linux/bpf.h> and <linux/oom.h>: kernel::bindings lacks
- * them. The compiler compares where C includes both.
+ * Declared by the kernel in <linux/bpf.h> and <linux/oom.h>, which
+ * kernel::bindings lacks. The compiler compares the declarations where a C file
+ * includes both.
  */
 extern struct mutex oom_lock;
 u32 bpf_struct_ops_id(const void *kdata);
@@ -94,11 +100,11 @@ void unregister_oom_handler(void);
 int oom_kill_task(struct oom_control *oc, struct task_struct *task,
 		  const char *message);
 
-/* kfuncs.c. */
+/* Defined in kfuncs.c. */
 bool is_bpf_memcontrol_kfunc(u32 kfunc_id);
 int bpf_memcontrol_register_kfuncs(void);
 
-/* helpers.c: what the kernel offers as inlines only. */
+/* Defined in helpers.c: wrappers of inlines. */
 void bpf_memcontrol_css_get(struct cgroup_subsys_state *css);
 void bpf_memcontrol_css_put(struct cgroup_subsys_state *css);
 bool bpf_memcontrol_css_tryget_counted(struct cgroup_subsys_state *css);
@@ -106,10 +112,10 @@ bool bpf_memcontrol_is_descendant(struct mem_cgroup *memcg, struct mem_cgroup *r
 bool bpf_memcontrol_mem_cgroup_disabled(void);
 bool bpf_memcontrol_oom_cpuset_eligible(struct task_struct *task, struct oom_control *oc);
 struct mem_cgroup *bpf_memcontrol_oom_memcg(struct oom_control *oc);
-bool bpf_memcontrol_pid_alive(struct task_struct *task);
 unsigned long bpf_memcontrol_page_counter_read(struct page_counter *counter);
+bool bpf_memcontrol_pid_alive(struct task_struct *task);
 
-/* helpers.c, where these replace the kernel's own (see Kbuild). */
+/* Defined in helpers.c, where they replace the functions of rust/helpers/ (see Kbuild). */
 s64 rust_helper_atomic64_read(const atomic64_t *v);
 void rust_helper_rcu_read_lock(void);
 void rust_helper_rcu_read_unlock(void);

@@ -3,19 +3,19 @@
 //! Memory cgroup kfuncs and OOM policies for BPF.
 //!
 //! BPF programs that manage memory hold `struct cgroup_subsys_state` pointers and need references
-//! to memory cgroups. This module gives them: `bpf_get_mem_cgroup()`, `bpf_put_mem_cgroup()` and
-//! the kfuncs that read what is behind the reference. And it lets them decide what an OOM kills:
+//! to memory cgroups. This module provides them: `bpf_get_mem_cgroup()`, `bpf_put_mem_cgroup()` and
+//! the kfuncs that read a memory cgroup. It also lets BPF programs decide what an OOM kills:
 //! `struct bpf_oom_ops`, `bpf_oom_kill_process()` and `bpf_oom_kill_memcg()`.
 //!
-//! A call has one way down. The BPF program calls a kfunc in `kfuncs.c` or `oom_ops.c`, which have
-//! to be C for BTF; the kernel calls the struct_ops there, too. That calls its entry point here,
-//! which turns raw pointers and indexes into the types of [`css`], [`memcg`], [`stat`] and [`oom`],
-//! once. What follows is safe code:
+//! Calls go one way, down. The BPF program calls a kfunc in `kfuncs.c` or `oom_ops.c`, which are C
+//! because of BTF; the kernel calls the struct_ops there as well. The C function calls its entry
+//! point in this file, which turns raw pointers and indexes into the types of [`css`], [`memcg`],
+//! [`stat`] and [`oom`], once. The rest is safe code:
 //!
 //! ```ignore
 //! // SAFETY: The verifier has proved that the css is in memory until the kfunc returns.
 //! let css = unsafe { Css::from_raw(css) };
-//! // An attempt: the css may be dead, its memory cgroup without a reference.
+//! // An attempt: the css may be dead, and its memory cgroup without references.
 //! let memcg = MemCgroup::tryget(css)?;
 //! // A checked index: the kernel's reader has no bounds of its own.
 //! let anon = memcg.page_state(StatItem::new(idx)?);
@@ -24,13 +24,13 @@
 //!
 //! Where to start:
 //!
-//! - [`css`] and [`memcg`] are the heart: [`Css`] is a css that is in memory, [`MemCgroup`] a
-//!   memory cgroup with a reference, and [`MemCgroup::tryget()`] the way from one to the other.
-//! - [`stat`] has the indexes of what can be read of a memory cgroup.
-//! - [`oom`] is about the kernel's OOM killer: [`Locked`] is evidence that its lock is held,
-//!   [`OomControl`] the OOM at hand.
-//! - [`policy`] and [`victim`] are what this module makes of these: who is asked about an OOM, and
-//!   who is waited for after a kill.
+//! - [`css`] and [`memcg`] are the core: [`Css`] is a css that is in memory, [`MemCgroup`] a memory
+//!   cgroup with a reference, and [`MemCgroup::tryget()`] leads from one to the other.
+//! - [`stat`] has the indexes of a memory cgroup's statistics.
+//! - [`oom`] wraps the kernel's OOM killer: [`Locked`] is evidence that its lock is held,
+//!   [`OomControl`] is the OOM that is being handled.
+//! - [`victim`] kills processes and keeps track of them until their memory is free.
+//! - [`policy`] keeps the attached policies and runs them when an OOM occurs.
 //!
 //! Each module uses only modules on lines above its own, so no two of them depend on each other:
 //!
@@ -42,8 +42,8 @@
 //! 6. [`policy`];
 //! 7. this file, the entry points.
 //!
-//! `Documentation/bpf/memcontrol-rust.rst` has the reasons behind the types, and
-//! `Documentation/bpf/memcontrol.rst` and `oom-policy.rst` are for those who write BPF programs.
+//! `Documentation/bpf/memcontrol-rust.rst` gives the reasons behind the types;
+//! `Documentation/bpf/memcontrol.rst` and `oom-policy.rst` are for authors of BPF programs.
 //!
 //! C header: `bpf_memcontrol.h`
 
@@ -97,7 +97,7 @@ impl kernel::Module for BpfMemcontrol {
     fn init(module: &'static ThisModule) -> Result<Self> {
         // SAFETY: The module is initialised once, and registers the struct_ops after this.
         unsafe { policy::init() };
-        // SAFETY: Just called.
+        // SAFETY: `policy::init()` was called just before.
         unsafe { btf::register(module) }?;
         Ok(Self)
     }
@@ -109,7 +109,7 @@ impl Drop for BpfMemcontrol {
     }
 }
 
-/// What the readers answer for an index that memory cgroups do not count.
+/// Returns the value that stands for an index that memory cgroups do not count.
 #[inline(always)]
 fn invalid() -> c_ulong {
     cold_path();
@@ -136,14 +136,14 @@ unsafe extern "C" fn rust_bpf_get_mem_cgroup(
     css: *mut bindings::cgroup_subsys_state,
 ) -> *mut bindings::mem_cgroup {
     declared_in_header!(rust_bpf_get_mem_cgroup);
-    // SAFETY: By the safety requirements; a css that programs can get at is initialised.
+    // SAFETY: By the safety requirements; a css that programs can reach is initialised.
     let css = unsafe { Css::from_raw(css) };
     MemCgroup::into_raw(MemCgroup::tryget(css))
 }
 
 /// # Safety
 ///
-/// The caller must own a reference to `memcg`, and gives it up.
+/// The caller must own a reference to `memcg`, which passes to the function.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
@@ -154,7 +154,7 @@ unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
 
 /// # Safety
 ///
-/// No requirements; it is unsafe to be of the type that bindgen gives its declaration.
+/// No requirements; it is unsafe only because bindgen declares every C function so.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup {
@@ -164,7 +164,7 @@ unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup
 
 /// # Safety
 ///
-/// Somebody must hold a reference to `memcg` until the function returns.
+/// A reference to `memcg` must be held until the function returns.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_usage(memcg: *mut bindings::mem_cgroup) -> c_ulong {
@@ -176,7 +176,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_usage(memcg: *mut bindings::mem_cgroup)
 
 /// # Safety
 ///
-/// Somebody must hold a reference to `memcg` until the function returns.
+/// A reference to `memcg` must be held until the function returns.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
@@ -191,7 +191,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
 
 /// # Safety
 ///
-/// Somebody must hold a reference to `memcg` until the function returns.
+/// A reference to `memcg` must be held until the function returns.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
@@ -206,7 +206,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
 
 /// # Safety
 ///
-/// Somebody must hold a reference to `memcg` until the function returns.
+/// A reference to `memcg` must be held until the function returns.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
@@ -221,7 +221,7 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
 
 /// # Safety
 ///
-/// Somebody must hold a reference to `memcg` until the function returns, which may sleep.
+/// A reference to `memcg` must be held until the function returns. The function may sleep.
 #[no_mangle]
 #[inline(always)]
 unsafe extern "C" fn rust_bpf_mem_cgroup_flush_stats(memcg: *mut bindings::mem_cgroup) {
@@ -233,8 +233,8 @@ unsafe extern "C" fn rust_bpf_mem_cgroup_flush_stats(memcg: *mut bindings::mem_c
 
 /// # Safety
 ///
-/// `oc` must be the OOM that the calling policy was given, `task` must be referenced and `message` a
-/// string until the function returns, which may sleep.
+/// `oc` must be the OOM that the kernel passed to the calling policy. Until the function returns,
+/// `task` must be referenced and `message` must be a string. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_kill_process(
     oc: *mut bindings::oom_control,
@@ -242,7 +242,7 @@ unsafe extern "C" fn rust_bpf_oom_kill_process(
     message: *const c_char,
 ) -> c_int {
     declared_in_header!(rust_bpf_oom_kill_process);
-    // SAFETY: By the safety requirements; `out_of_memory()` is what calls policies.
+    // SAFETY: By the safety requirements; `out_of_memory()` calls policies.
     let oc = unsafe { OomControl::from_raw(oc) };
     // CAST: `Task` is a transparent wrapper of `task_struct`.
     let task = task.cast::<Task>();
@@ -261,8 +261,8 @@ unsafe extern "C" fn rust_bpf_oom_kill_process(
 
 /// # Safety
 ///
-/// `oc` must be the OOM that the calling policy was given, somebody must hold a reference to
-/// `memcg`, and `message` must be a string until the function returns, which may sleep.
+/// `oc` must be the OOM that the kernel passed to the calling policy. Until the function returns, a
+/// reference to `memcg` must be held and `message` must be a string. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_kill_memcg(
     oc: *mut bindings::oom_control,
@@ -270,7 +270,7 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
     message: *const c_char,
 ) -> c_int {
     declared_in_header!(rust_bpf_oom_kill_memcg);
-    // SAFETY: By the safety requirements; `out_of_memory()` is what calls policies.
+    // SAFETY: By the safety requirements; `out_of_memory()` calls policies.
     let oc = unsafe { OomControl::from_raw(oc) };
     // SAFETY: By the safety requirements.
     let memcg = unsafe { MemCgroup::from_raw(memcg) };
@@ -288,7 +288,7 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
 
 /// # Safety
 ///
-/// Somebody must hold a reference to `memcg`, unless it is null, until the function returns, which
+/// Unless `memcg` is null, a reference to it must be held until the function returns. The function
 /// may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_out_of_memory(
@@ -304,7 +304,7 @@ unsafe extern "C" fn rust_bpf_out_of_memory(
 
 /// # Safety
 ///
-/// `info` must be valid for writes until the function returns, which may sleep.
+/// `info` must be valid for writes until the function returns. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_policy_info(
     cgroup_id: u64,
@@ -332,7 +332,7 @@ unsafe extern "C" fn rust_bpf_oom_validate(ops: *mut bindings::bpf_oom_ops) -> c
 
 /// # Safety
 ///
-/// `ops` must point to the kernel's half of a loaded map, which stays until it is unregistered or
+/// `ops` must point to the kernel's half of a loaded map that stays until it is unregistered or
 /// replaced. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_reg(ops: *mut bindings::bpf_oom_ops) -> c_int {
@@ -362,7 +362,7 @@ unsafe extern "C" fn rust_bpf_oom_unreg(ops: *mut bindings::bpf_oom_ops) {
 
 /// # Safety
 ///
-/// As for `rust_bpf_oom_reg()`, and for `rust_bpf_oom_unreg()` what concerns `old`.
+/// `ops` must be as for `rust_bpf_oom_reg()`, and `old` as for `rust_bpf_oom_unreg()`.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_update(
     ops: *mut bindings::bpf_oom_ops,
@@ -379,8 +379,7 @@ unsafe extern "C" fn rust_bpf_oom_update(
 
 /// # Safety
 ///
-/// No requirements but that `oom_lock` is not held; it is unsafe to be of the type that bindgen
-/// gives its declaration.
+/// The caller must not hold `oom_lock`. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
     declared_in_header!(rust_bpf_oom_prune_victims);
@@ -389,15 +388,15 @@ unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
 
 /// # Safety
 ///
-/// `oc` must be what `out_of_memory()` was called with, and `oom_lock` must be held, until the
-/// function returns, which may sleep.
+/// `oc` must be the argument of an `out_of_memory()` that is running, and `oom_lock` must be held,
+/// until the function returns. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_handle(oc: *mut bindings::oom_control) -> bool {
     declared_in_header!(rust_bpf_oom_handle);
     // SAFETY: By the safety requirements.
     let oc = unsafe { OomControl::from_raw(oc) };
-    // SAFETY: By the safety requirements. If it was this module that called `out_of_memory()`, it
-    // has borrowed its evidence for the call.
+    // SAFETY: By the safety requirements. Where this module calls `out_of_memory()` itself, it
+    // borrows its evidence for the call.
     let mut lock = unsafe { Locked::assume() };
     policy::handle(oc, &mut lock)
 }

@@ -12,14 +12,14 @@ use kernel::{
 
 /// Registers the kfuncs of `kfuncs.c` and `oom_ops.c`, and `struct bpf_oom_ops`.
 ///
-/// There is no way to unregister them: the kernel forgets them when the module goes. May sleep.
+/// They cannot be unregistered: the kernel drops them when the module goes. May sleep.
 ///
-/// With `CONFIG_MODULE_ALLOW_BTF_MISMATCH`, the kernel loads a module whose BTF does not fit its own
-/// and leaves the BTF out. It then registers nothing, and reports success: only its log says so.
+/// With `CONFIG_MODULE_ALLOW_BTF_MISMATCH`, the kernel loads a module whose BTF does not match its
+/// own, and ignores the BTF. It then registers nothing but reports success; only its log says so.
 ///
 /// # Errors
 ///
-/// - `ENOEXEC` when the module was built without BTF, by which BPF programs find kfuncs.
+/// - `ENOEXEC` when the module was built without BTF, which BPF programs need to find kfuncs.
 /// - `EINVAL` when the kernel image or another module has kfuncs of the same names.
 /// - `ENOMEM`.
 ///
@@ -29,7 +29,7 @@ use kernel::{
 ///
 /// C source: `register_btf_kfunc_id_set()` and `register_bpf_struct_ops()` in `kernel/bpf/btf.c`.
 pub(crate) unsafe fn register(module: &'static ThisModule) -> Result {
-    // The C function warns of missing BTF, but does not call it an error.
+    // The C function only warns of missing BTF, and returns 0.
     if !has_btf(module) {
         pr_err!("no kfuncs: the module has no BTF; build it with the kernel's vmlinux present\n");
         return Err(ENOEXEC);
@@ -43,26 +43,25 @@ pub(crate) unsafe fn register(module: &'static ThisModule) -> Result {
             pr_err!("no kfuncs: registration failed: {}\n", e.to_errno());
         }
     })?;
-    // Last: policies can be attached from here on.
-    // SAFETY: What is called when one is attached is initialised, by the safety requirements.
+    // This comes last, because policies can be attached from here on.
+    // SAFETY: By the safety requirements, everything that attaching a policy needs is initialised.
     let ret = unsafe { bindings::bpf_memcontrol_register_oom_ops() };
     to_result(ret)
         .inspect_err(|e| pr_err!("no OOM policies: registration failed: {}\n", e.to_errno()))
 }
 
-/// Returns whether a module was built with BTF; what is built into the kernel image shares the
-/// image's.
+/// Returns whether a module was built with BTF; code in the kernel image shares the image's BTF.
 #[cfg(CONFIG_DEBUG_INFO_BTF_MODULES)]
 fn has_btf(module: &'static ThisModule) -> bool {
     let module = module.as_ptr();
     if module.is_null() {
         return true;
     }
-    // SAFETY: The module is being initialised, so it is there; the field was set before.
+    // SAFETY: The module is being initialised, so it exists; the field was set before that.
     unsafe { (*module).btf_data_size != 0 }
 }
 
-/// Without BTF of modules there are no kfuncs of modules.
+/// Returns whether this is part of the kernel image: modules have no BTF here, and so no kfuncs.
 #[cfg(not(CONFIG_DEBUG_INFO_BTF_MODULES))]
 fn has_btf(_module: &'static ThisModule) -> bool {
     !cfg!(MODULE)

@@ -2,10 +2,10 @@
 
 //! Cgroup subsystem states (csses) and cgroups.
 //!
-//! A css is what one controller keeps for one cgroup; the `self` css is the cgroup's own. What is
-//! here is borrowed under RCU: memory that cannot go away under the reader, with a reference count
-//! that may have reached zero. Taking a reference is an attempt, made by the type that stands for
-//! a referenced object, such as [`MemCgroup`](crate::memcg::MemCgroup).
+//! A css is one controller's state for one cgroup; the `self` css is the cgroup's own. The types in
+//! this file are borrowed under RCU: their memory cannot go away under the reader, but their
+//! reference count may have reached zero. Taking a reference is an attempt, made by the type that
+//! stands for a referenced object, such as [`MemCgroup`](crate::memcg::MemCgroup).
 //!
 //! C header: [`include/linux/cgroup.h`](srctree/include/linux/cgroup.h)
 
@@ -29,7 +29,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The pointer is to one of the kernel's controllers, which are static; `id` is its index in
+/// The pointer points to one of the kernel's controllers, which are static; `id` is its index in
 /// `cgroup->subsys[]`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Subsys {
@@ -41,7 +41,7 @@ impl Subsys {
     /// Returns the memory controller.
     #[inline]
     pub fn memory() -> Self {
-        // INVARIANT: `memory_cgrp_subsys` is one of the kernel's controllers, and this is its id.
+        // INVARIANT: `memory_cgrp_subsys` is one of the kernel's controllers, with this id.
         Self {
             ptr: &raw mut bindings::memory_cgrp_subsys,
             id: bindings::cgroup_subsys_id_memory_cgrp_id as usize,
@@ -51,14 +51,14 @@ impl Subsys {
 
 /// Wraps the kernel's `struct cgroup_subsys_state`, borrowed.
 ///
-/// A `&Css` keeps no reference: it says that the css is in memory, not that it is in use. That is
-/// why it is not [`AlwaysRefCounted`](kernel::sync::aref::AlwaysRefCounted), whose `From<&T>`
+/// A `&Css` holds no reference: it says that the css is in memory, not that it is in use. `Css` is
+/// therefore not [`AlwaysRefCounted`](kernel::sync::aref::AlwaysRefCounted), whose `From<&T>`
 /// increments a count that must not be zero.
 ///
 /// # Invariants
 ///
-/// The css was initialised by the cgroup core and is not freed while a `&Css` to it exists: because
-/// somebody holds a reference, or because a grace period cannot end before.
+/// The cgroup core has initialised the css, and it is not freed while a `&Css` to it exists: either
+/// a reference is held, or a grace period cannot end before.
 #[repr(transparent)]
 pub struct Css(Opaque<bindings::cgroup_subsys_state>);
 
@@ -84,7 +84,7 @@ impl Css {
         self.0.get()
     }
 
-    /// Returns whether this is the css of `subsys`; a `self` css is no controller's.
+    /// Returns whether this is a css of `subsys`; a `self` css belongs to no controller.
     #[inline]
     pub fn is_of(&self, subsys: Subsys) -> bool {
         // SAFETY: The css is in memory, and `ss` does not change after its initialisation.
@@ -92,11 +92,12 @@ impl Css {
         ptr::eq(ss, subsys.ptr)
     }
 
-    /// Returns whether references to the css are counted. Those to a controller's root css are not.
+    /// Returns whether references to the css are counted; those to a controller's root css are not.
     #[inline]
     pub fn is_counted(&self) -> bool {
-        // SAFETY: The css is in memory. C code sets and clears other flags of this word meanwhile, so
-        // the read is volatile (the kernel's `READ_ONCE()`); this flag stays once a css is in use.
+        // SAFETY: The css is in memory. C code may set and clear other flags of this word at the
+        // same time, so the read is volatile (the kernel's `READ_ONCE()`); this flag does not
+        // change once a css is in use.
         let flags = unsafe { ptr::read_volatile(&raw const (*self.as_raw()).flags) };
         flags & bindings::CSS_NO_REF == 0
     }
@@ -120,7 +121,7 @@ impl Css {
 ///
 /// # Invariants
 ///
-/// The cgroup was initialised by the cgroup core and is not freed while a `&Cgroup` to it exists.
+/// The cgroup core has initialised the cgroup, and it is not freed while a `&Cgroup` to it exists.
 #[repr(transparent)]
 pub struct Cgroup(Opaque<bindings::cgroup>);
 
@@ -148,18 +149,18 @@ impl Cgroup {
 
     /// Returns the root of the default hierarchy.
     pub fn root() -> &'static Self {
-        // SAFETY: A static of the kernel's; nothing is read here.
+        // SAFETY: The root is a static of the kernel; nothing is read here.
         let root = unsafe { &raw mut bindings::cgrp_dfl_root.cgrp };
         // SAFETY: The root cgroup is initialised on boot and never freed.
         unsafe { Self::from_raw(root) }
     }
 
-    /// Looks up a cgroup of the default hierarchy, which the caller's cgroup namespace has to
-    /// contain, and takes a reference to it. May sleep.
+    /// Looks up a cgroup of the default hierarchy in the caller's cgroup namespace, and takes a
+    /// reference to it. May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOENT` when there is no such cgroup, or no more.
+    /// `ENOENT` when there is no such cgroup, or when it was removed.
     ///
     /// C source: `cgroup_get_from_id()` in `kernel/cgroup/cgroup.c`.
     pub fn from_id(id: u64) -> Result<OwnedCgroup> {
@@ -169,8 +170,8 @@ impl Cgroup {
         NonNull::new(cgroup).map(OwnedCgroup).ok_or(ENOENT)
     }
 
-    /// Returns the id, the inode number of the cgroup's directory. It is not used for another
-    /// cgroup of the same hierarchy until the next boot.
+    /// Returns the id, which is the inode number of the cgroup's directory. No other cgroup of the
+    /// same hierarchy gets it until the next boot.
     ///
     /// C source: `cgroup_id()`.
     pub fn id(&self) -> u64 {
@@ -180,7 +181,7 @@ impl Cgroup {
         unsafe { (*kn).id }
     }
 
-    /// Returns the parent; `None` for a root.
+    /// Returns the parent, or `None` for a root.
     ///
     /// C source: `cgroup_parent()`.
     pub fn parent(&self) -> Option<&Self> {
@@ -212,11 +213,11 @@ impl Cgroup {
         ptr::eq(root, other_root)
     }
 
-    /// Returns the effective css of `subsys` for this cgroup: its own one, or that of the nearest
-    /// ancestor which has the controller enabled. It may be offline, and its last reference gone.
+    /// Returns the effective css of `subsys` for this cgroup: its own css, or that of the nearest
+    /// ancestor that has the controller enabled. The css may be offline, with no reference left.
     ///
-    /// Returns `None` when the controller is not on the cgroup's hierarchy. The C function answers
-    /// with the root's css there, which is not what the cgroup's tasks are accounted to.
+    /// Returns `None` when the controller is not on the cgroup's hierarchy. There, the C function
+    /// returns the root's css, to which the cgroup's tasks are not charged.
     ///
     /// C source: `cgroup_e_css()` in `kernel/cgroup/cgroup.c`.
     #[inline]
@@ -232,8 +233,8 @@ impl Cgroup {
         // SAFETY: As above. The read is volatile, as in `rcu_dereference()`.
         let own = unsafe { ptr::read_volatile(own) };
         if !own.is_null() {
-            // SAFETY: What `cgroup->subsys[]` points to is freed a grace period after it is taken
-            // out of there, and `guard` holds the grace period off for `'a`.
+            // SAFETY: A css is freed a grace period after `cgroup->subsys[]` drops it, and `guard`
+            // holds the grace period off for `'a`.
             return Some(unsafe { Css::from_raw(own) });
         }
         // SAFETY: The cgroup is in memory, `subsys` is one of the kernel's controllers by its type
@@ -242,7 +243,7 @@ impl Cgroup {
         if css.is_null() {
             return None;
         }
-        // SAFETY: As for the cgroup's own. The css that the C function falls back to is a root's,
+        // SAFETY: As for the cgroup's own css. The C function falls back to the css of a root,
         // which is never freed.
         let css = unsafe { Css::from_raw(css) };
         css.cgroup(guard).is_on_hierarchy_of(self).then_some(css)
@@ -251,12 +252,12 @@ impl Cgroup {
 
 /// An owned reference to a cgroup.
 ///
-/// It is not an [`ARef`](kernel::sync::aref::ARef), which can be made of any `&T`: a [`Cgroup`] may
-/// be borrowed under RCU alone.
+/// It is not an [`ARef`](kernel::sync::aref::ARef), which can be made from any `&T`: a [`Cgroup`]
+/// may be borrowed under RCU alone.
 ///
 /// # Invariants
 ///
-/// The pointer is to a cgroup, and the value owns a reference to it.
+/// The pointer points to a cgroup, and the value owns a reference to it.
 pub struct OwnedCgroup(NonNull<bindings::cgroup>);
 
 impl Deref for OwnedCgroup {
@@ -272,7 +273,7 @@ impl Drop for OwnedCgroup {
     fn drop(&mut self) {
         // SAFETY: Valid by the type invariant; nothing is read here.
         let css = unsafe { &raw mut (*self.0.as_ptr()).self_ };
-        // SAFETY: A reference to the `self` css is one to its cgroup; the value owns it.
+        // SAFETY: A reference to the `self` css is one to its cgroup, and the value owns one.
         unsafe { bindings::bpf_memcontrol_css_put(css) };
     }
 }
@@ -289,14 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn id_gives_its_cgroup() {
+    fn id_finds_its_cgroup() {
         let root = Cgroup::root();
         assert!(Cgroup::from_id(root.id()).is_ok_and(|cgroup| ptr::eq(&*cgroup, root)));
         assert_eq!(Cgroup::from_id(u64::MAX).err(), Some(ENOENT));
     }
 
     #[test]
-    fn self_css_is_no_controllers() {
+    fn self_css_belongs_to_no_controller() {
         let root = Cgroup::root();
         // SAFETY: The root cgroup is never freed; nothing is read here.
         let css = unsafe { &raw mut (*root.as_raw()).self_ };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inlines of the kernel's that Rust cannot call: a function for each.
+ * Wrappers of the kernel's inlines, which Rust cannot call: one function each.
  *
- * Where clang and rustc share an LLVM, they become part of the Rust code, see
- * Kbuild; elsewhere, each is a call.
+ * Where clang and rustc share an LLVM, they are inlined into the Rust code (see
+ * Kbuild); elsewhere, each is a call.
  */
 
 #include <linux/cgroup.h>
@@ -22,7 +22,7 @@
 #endif
 
 #if defined(BPF_MEMCONTROL_BITCODE) && !defined(CONFIG_RUST_INLINE_HELPERS)
-/* Of the kernel's own such functions, those that kfuncs call. */
+/* Copies of those rust/helpers/ functions that the kfuncs call, to be inlined. */
 INLINE s64 rust_helper_atomic64_read(const atomic64_t *v)
 {
 	return atomic64_read(v);
@@ -50,15 +50,15 @@ INLINE void bpf_memcontrol_css_put(struct cgroup_subsys_state *css)
 }
 
 /*
- * css_tryget() of a css without CSS_NO_REF, in an RCU read-side critical section of
- * the caller's, instead of in one of its own.
+ * css_tryget() for a css without CSS_NO_REF. The caller is in an RCU read-side
+ * critical section, so this does not enter one of its own.
  */
 INLINE bool bpf_memcontrol_css_tryget_counted(struct cgroup_subsys_state *css)
 {
 #ifdef CONFIG_DEBUG_CGROUP_REF
-	return css_tryget(css); /* a function, to be traced */
+	return css_tryget(css); /* not an inline here, so that it can be traced */
 #else
-	/* The first refuses a css that is offline, of which the second takes a reference. */
+	/* The first call refuses a css that is offline; the second takes a reference to it. */
 	return percpu_ref_tryget_live_rcu(&css->refcnt) || percpu_ref_tryget(&css->refcnt);
 #endif
 }

@@ -2,8 +2,9 @@
 /*
  * The kfuncs that BPF programs of every type may call.
  *
- * pahole leaves Rust code out of BTF, so the kfuncs are defined here, and in
- * oom_ops.c. Each is one call, into bpf_memcontrol.rs or of an inline.
+ * pahole leaves Rust code out of BTF, so the kfuncs are defined here and in
+ * oom_ops.c. Each is one call, of an entry point in bpf_memcontrol.rs or of an
+ * inline.
  */
 
 #include <linux/bpf.h>
@@ -22,19 +23,19 @@ __bpf_kfunc_start_defs();
  * @css: css of any controller, or the self css of a cgroup
  *
  * A css of the memory controller gives its own memory cgroup. Any other css
- * gives the effective one of its cgroup: where the memory controller is not
- * enabled in the cgroup, that of the nearest ancestor that has it, which is
- * what the cgroup's tasks are charged to. A walk over cgroups therefore meets
- * a memory cgroup more than once; it has to skip a cgroup that is not
- * memcg->css.cgroup when it adds figures up.
+ * gives the effective memory cgroup of its cgroup. Where the memory controller
+ * is not enabled in the cgroup, that is the memory cgroup of the nearest
+ * ancestor that has it enabled, and the cgroup's tasks are charged to it. A
+ * walk over cgroups therefore meets a memory cgroup more than once; when it
+ * adds figures up, it has to skip a cgroup that is not memcg->css.cgroup.
  *
  * A removed cgroup keeps its own memory cgroup until the kernel has taken it
- * offline, some time after rmdir(); from then on its effective one is that of
- * the nearest ancestor left.
+ * offline, some time after rmdir(). From then on, its effective memory cgroup
+ * is that of the nearest remaining ancestor.
  *
  * Context: Any; does not sleep. @css is trusted or RCU-protected.
- * Return: A memory cgroup that the program owns a reference to, and has to
- * release with bpf_put_mem_cgroup(). %NULL when the memory controller is
+ * Return: A memory cgroup. The program owns a reference to it, and has to
+ * release it with bpf_put_mem_cgroup(). %NULL when the memory controller is
  * disabled (cgroup_disable=memory) or is not on @css's hierarchy (cgroup v1),
  * or when the last reference to the memory cgroup is gone.
  */
@@ -48,8 +49,8 @@ bpf_get_mem_cgroup(struct cgroup_subsys_state *css)
  * bpf_put_mem_cgroup - Release a reference to a memory cgroup
  * @memcg: memory cgroup from bpf_get_mem_cgroup() or bpf_get_root_mem_cgroup()
  *
- * Context: Any but NMI, because the last reference queues work; does not
- * sleep.
+ * Context: Any but NMI, because releasing the last reference queues work; does
+ * not sleep.
  */
 __bpf_kfunc void bpf_put_mem_cgroup(struct mem_cgroup *memcg)
 {
@@ -60,7 +61,7 @@ __bpf_kfunc void bpf_put_mem_cgroup(struct mem_cgroup *memcg)
  * bpf_get_root_mem_cgroup - Take a reference to the root memory cgroup
  *
  * The root is never freed and its references are not counted, but programs
- * treat it like any other: what is taken has to be released.
+ * treat it like any other memory cgroup: they have to release the reference.
  *
  * Context: Any; does not sleep.
  * Return: The root memory cgroup, to be released with bpf_put_mem_cgroup().
@@ -72,13 +73,13 @@ __bpf_kfunc struct mem_cgroup *bpf_get_root_mem_cgroup(void)
 }
 
 /**
- * bpf_mem_cgroup_usage - Read what is charged to a memory cgroup
+ * bpf_mem_cgroup_usage - Read the memory that is charged to a memory cgroup
  * @memcg: memory cgroup
  *
  * The figure of memory.current: the cgroup's own charges and those of its
- * descendants. Nothing is charged to the root itself, so there it is the sum
- * of the cgroups below; NR_ANON_MAPPED and NR_FILE_PAGES of
- * bpf_mem_cgroup_page_state() come closer to what the machine uses.
+ * descendants. Nothing is charged to the root itself, so the root's figure is
+ * the sum of the cgroups below it; NR_ANON_MAPPED and NR_FILE_PAGES of
+ * bpf_mem_cgroup_page_state() come closer to the memory that the machine uses.
  *
  * Context: Any; does not sleep. Needs no flush.
  * Return: Bytes.
@@ -97,11 +98,11 @@ __bpf_kfunc unsigned long bpf_mem_cgroup_usage(struct mem_cgroup *memcg)
  * bpf_mem_cgroup_flush_stats().
  *
  * Context: Any; does not sleep.
- * Return: What memory.stat has for the item: bytes, but a plain number for
- * WORKINGSET_*, PGDEMOTE_*, PGPROMOTE_SUCCESS, PGREFILL, and PGSTEAL_* and
- * PGSCAN_* by who reclaimed (KSWAPD, DIRECT, KHUGEPAGED, PROACTIVE). Items that
- * memory.stat does not show are in bytes. All ones when @idx is not an item
- * that memory cgroups count.
+ * Return: The item's value in memory.stat. The unit is bytes, but these are
+ * plain numbers: WORKINGSET_*, PGDEMOTE_*, PGPROMOTE_SUCCESS, PGREFILL, and
+ * those PGSTEAL_* and PGSCAN_* that end in a reclaimer (KSWAPD, DIRECT,
+ * KHUGEPAGED, PROACTIVE). Items that memory.stat does not show are in bytes.
+ * All ones when @idx is not an item that memory cgroups count.
  */
 __bpf_kfunc unsigned long
 bpf_mem_cgroup_page_state(struct mem_cgroup *memcg, int idx)
@@ -112,14 +113,14 @@ bpf_mem_cgroup_page_state(struct mem_cgroup *memcg, int idx)
 /**
  * bpf_mem_cgroup_vm_events - Read a VM event counter of a memory cgroup
  * @memcg: memory cgroup
- * @event: event, PGFAULT for one
+ * @event: event, for example PGFAULT
  *
  * The sum over the cgroup and its descendants as of the last flush, see
  * bpf_mem_cgroup_flush_stats().
  *
  * Context: Any; does not sleep.
- * Return: Events since the cgroup was made. All ones when @event is not one
- * that memory cgroups count.
+ * Return: The number of events since the cgroup was created. All ones when
+ * @event is not an event that memory cgroups count.
  */
 __bpf_kfunc unsigned long
 bpf_mem_cgroup_vm_events(struct mem_cgroup *memcg, enum vm_event_item event)
@@ -130,14 +131,14 @@ bpf_mem_cgroup_vm_events(struct mem_cgroup *memcg, enum vm_event_item event)
 /**
  * bpf_mem_cgroup_memory_events - Read a counter of memory.events or memory.swap.events
  * @memcg: memory cgroup
- * @event: event, MEMCG_OOM_KILL for one
+ * @event: event, for example MEMCG_OOM_KILL
  *
  * The events of the cgroup and, as in the file, those of its descendants; the
  * root does not count its descendants' events. Never out of date.
  *
  * Context: Any; does not sleep. Needs no flush.
- * Return: Events since the cgroup was made. All ones when @event is not a
- * value of enum memcg_memory_event.
+ * Return: The number of events since the cgroup was created. All ones when
+ * @event is not a value of enum memcg_memory_event.
  */
 __bpf_kfunc unsigned long
 bpf_mem_cgroup_memory_events(struct mem_cgroup *memcg,
@@ -151,9 +152,9 @@ bpf_mem_cgroup_memory_events(struct mem_cgroup *memcg,
  * @memcg: memory cgroup
  *
  * Statistics are counted per CPU and propagated up the tree in batches. A
- * flush does it now for @memcg and its descendants, unless so little is
- * pending that the kernel thinks it not worth while; it flushes everything
- * every two seconds by itself.
+ * flush propagates those of @memcg and its descendants now, unless the kernel
+ * finds that too little is pending. The kernel also flushes everything every
+ * two seconds.
  *
  * Context: Process context; may sleep. Sleepable programs only, outside of
  * RCU read-side sections.
@@ -167,8 +168,8 @@ __bpf_kfunc void bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg)
  * bpf_task_is_oom_victim - Tell whether a task was killed for its memory
  * @task: task
  *
- * True from the kill on, whoever decided about it, for as long as the task is
- * there.
+ * True from the kill until the task is gone, whether the kernel or a policy
+ * chose the task.
  *
  * Context: Any; does not sleep. @task is trusted or RCU-protected.
  * Return: Whether the task's process is an OOM victim.
@@ -206,7 +207,7 @@ static const struct btf_kfunc_id_set bpf_memcontrol_kfunc_set = {
 
 int bpf_memcontrol_register_kfuncs(void)
 {
-	/* UNSPEC: the programs of every type may call them. */
+	/* UNSPEC: programs of every type may call them. */
 	return register_btf_kfunc_id_set(BPF_PROG_TYPE_UNSPEC,
 					 &bpf_memcontrol_kfunc_set);
 }

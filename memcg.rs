@@ -2,9 +2,9 @@
 
 //! Memory cgroups.
 //!
-//! A memory cgroup is what the memory controller keeps for a cgroup; its css is embedded in it. A
-//! [`MemCgroup`] always has a reference that somebody holds. What may be without one is a [`Css`],
-//! and [`MemCgroup::tryget()`] leads from there to here.
+//! A memory cgroup is the memory controller's state for a cgroup; its css is embedded in it. A
+//! reference to a [`MemCgroup`] is always held. A [`Css`] may have no references left, so
+//! [`MemCgroup::tryget()`], which makes one from the other, may fail.
 //!
 //! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
 
@@ -56,8 +56,8 @@ use kernel::{
 
 /// Wraps the kernel's `struct mem_cgroup`.
 ///
-/// A memory cgroup lives as long as its css has references, which may be long after its cgroup was
-/// removed: its statistics stay readable.
+/// A memory cgroup lives as long as its css has references, which may be long after the removal of
+/// its cgroup. Its statistics stay readable.
 ///
 /// # Invariants
 ///
@@ -67,7 +67,8 @@ use kernel::{
 #[repr(transparent)]
 pub struct MemCgroup(Opaque<bindings::mem_cgroup>);
 
-// SAFETY: A reference may be put on any thread: `css_put()` leaves what sleeps to a workqueue.
+// SAFETY: A reference may be put on any thread: `css_put()` leaves the work that sleeps to a
+// workqueue.
 unsafe impl Send for MemCgroup {}
 
 // SAFETY: The methods of this type read counters that C code updates atomically, or call C
@@ -96,7 +97,7 @@ impl MemCgroup {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a memory cgroup to which somebody holds a reference for the duration of
+    /// `ptr` must point to a memory cgroup, and a reference to it must be held for the duration of
     /// `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::mem_cgroup) -> &'a Self {
@@ -153,10 +154,11 @@ impl MemCgroup {
             cold_path();
             return None;
         }
-        // Held until the attempt is made: nothing else keeps the effective css in memory.
+        // The lock is held until the attempt is made: nothing else keeps the effective css in
+        // memory.
         let guard;
         let css = if css.is_of(Subsys::memory()) {
-            // Asked before the lock is taken, which the root's css has no need of.
+            // This check comes before the lock, because the root's css does not need the lock.
             if !css.is_counted() {
                 cold_path();
                 // SAFETY: The css is the memory controller's; its references are not counted.
@@ -168,12 +170,12 @@ impl MemCgroup {
             guard = rcu::read_lock();
             let css = css.cgroup(&guard).e_css(Subsys::memory(), &guard)?;
             if !css.is_counted() {
-                // SAFETY: As above; the memory controller's is what was asked for.
+                // SAFETY: `e_css()` found the memory controller's; its references are not counted.
                 return Some(unsafe { Self::from_css_owned(css) });
             }
             css
         };
-        // SAFETY: The css is the memory controller's: just checked, or asked for.
+        // SAFETY: The css is the memory controller's, by `is_of()` or `e_css()`, and is counted.
         unsafe { Self::tryget_counted(css, &guard) }
     }
 
@@ -184,8 +186,8 @@ impl MemCgroup {
     /// The css must be the memory controller's, and [`is_counted()`](Css::is_counted).
     #[inline]
     unsafe fn tryget_counted(css: &Css, _guard: &rcu::Guard) -> Option<ARef<Self>> {
-        // SAFETY: By the invariant of `Css`, the css is in memory, which is what an attempt needs,
-        // and the guard shows that the RCU read lock is held.
+        // SAFETY: By the invariant of `Css`, the css is in memory, and an attempt needs no more;
+        // the guard shows that the RCU read lock is held.
         let taken = unsafe { bindings::bpf_memcontrol_css_tryget_counted(css.as_raw()) };
         // SAFETY: By the safety requirements, and a reference was just taken.
         taken.then(|| unsafe { Self::from_css_owned(css) })
@@ -212,11 +214,11 @@ impl MemCgroup {
             cold_path();
             return None;
         }
-        // SAFETY: The pointer is set once, when the controller is initialised on boot, which is
-        // before any module is.
+        // SAFETY: The pointer is set once, when the controller is initialised on boot, before any
+        // module is.
         let root = unsafe { bindings::root_mem_cgroup };
-        // SAFETY: The controller is not disabled, so it has a root. References to it are not counted,
-        // so there is one to own without taking it.
+        // SAFETY: The controller is not disabled, so it has a root. References to the root are not
+        // counted, so the value may own one that was not taken.
         Some(unsafe { Self::from_raw_owned(root) })
     }
 
@@ -253,7 +255,7 @@ impl MemCgroup {
         ptr::eq(self.as_raw(), unsafe { bindings::root_mem_cgroup })
     }
 
-    /// Returns whether this is `ancestor`, or below it.
+    /// Returns whether this is `ancestor` or one of its descendants.
     ///
     /// C source: `mem_cgroup_is_descendant()`.
     pub fn is_descendant_of(&self, ancestor: &Self) -> bool {
@@ -261,7 +263,7 @@ impl MemCgroup {
         unsafe { bindings::bpf_memcontrol_is_descendant(self.as_raw(), ancestor.as_raw()) }
     }
 
-    /// Returns the cgroup; `None` when it is not on the default hierarchy.
+    /// Returns the cgroup, or `None` when it is not on the default hierarchy.
     pub fn dfl_cgroup(&self) -> Option<&Cgroup> {
         let guard = rcu::read_lock();
         // SAFETY: The css is part of the memory cgroup, which is alive.
@@ -270,17 +272,17 @@ impl MemCgroup {
         if !cgroup.is_on_dfl() {
             return None;
         }
-        // SAFETY: A css keeps its cgroup. The exception are root csses, which change hierarchies,
-        // but the root of the default one is never freed.
+        // SAFETY: A css keeps its cgroup. Root csses are the exception, because they change
+        // hierarchies, but the root of the default hierarchy is never freed.
         Some(unsafe { Cgroup::from_raw(cgroup.as_raw()) })
     }
 
     /// Calls a function for every process of the memory cgroup and its descendants, one thread for
-    /// each, until it breaks. The function may sleep.
+    /// each, until it returns `Break`. The function may sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for the root memory cgroup, which the C function must not be called for.
+    /// `EINVAL` for the root memory cgroup, which the C function does not accept.
     ///
     /// C source: `mem_cgroup_scan_tasks()`.
     pub fn scan_tasks<F: FnMut(&Task) -> ControlFlow<()>>(&self, mut function: F) -> Result {
@@ -288,13 +290,13 @@ impl MemCgroup {
             return Err(EINVAL);
         }
         let arg = ptr::from_mut(&mut function).cast();
-        // SAFETY: The memory cgroup is not the root. The C function holds a reference to the task it
-        // calls the function with, and does so only until it returns.
+        // SAFETY: The memory cgroup is not the root. The C function holds a reference to the task
+        // that it passes to the callback, and calls the callback only until it returns.
         unsafe { bindings::mem_cgroup_scan_tasks(self.as_raw(), Some(call_with_task::<F>), arg) };
         Ok(())
     }
 
-    /// Counts an event, and tells those who watch `memory.events`.
+    /// Counts an event, and notifies the watchers of `memory.events`.
     ///
     /// C source: `memcg_memory_event()`.
     pub fn count_memory_event(&self, event: MemoryEvent) {
@@ -302,7 +304,7 @@ impl MemCgroup {
         unsafe { bindings::__memcg_memory_event(self.as_raw(), event.as_raw(), true) };
     }
 
-    /// Says in the kernel's log that the memory cgroup dies because of its `memory.oom.group`.
+    /// Logs that all tasks of the memory cgroup are killed because of its `memory.oom.group`.
     ///
     /// C source: `mem_cgroup_print_oom_group()`.
     pub fn print_oom_group(&self) {
@@ -310,7 +312,7 @@ impl MemCgroup {
         unsafe { bindings::mem_cgroup_print_oom_group(self.as_raw()) };
     }
 
-    /// Returns what is charged to the memory cgroup and its descendants, in bytes.
+    /// Returns the memory that is charged to the memory cgroup and its descendants, in bytes.
     ///
     /// C source: `page_counter_read()`, which counts pages.
     #[inline]
@@ -322,7 +324,7 @@ impl MemCgroup {
         pages.wrapping_mul(PAGE_SIZE)
     }
 
-    /// Returns a counter of `memory.stat`, in the unit it has there, as of the last flush.
+    /// Returns a counter of `memory.stat`, in the unit that the file has, as of the last flush.
     ///
     /// C source: `memcg_page_state_output()`.
     #[inline]
@@ -331,7 +333,7 @@ impl MemCgroup {
         unsafe { bindings::memcg_page_state_output(self.0.get(), item.as_raw()) }
     }
 
-    /// Returns how often a VM event happened, as of the last flush.
+    /// Returns how many times a VM event has occurred, as of the last flush.
     ///
     /// C source: `memcg_events()`.
     #[inline]
@@ -377,20 +379,21 @@ impl MemCgroup {
     }
 }
 
-/// Marks a branch as one that is rarely taken.
+/// Marks a branch as rarely taken.
 ///
-/// It is no instruction. It keeps the compiler from loading what the branch answers before it is
-/// known to be taken, where every caller pays for it.
+/// It compiles to no instruction. It keeps the compiler from loading the branch's result ahead of
+/// the branch, where every caller would pay for it.
 #[inline(always)]
 pub(crate) fn cold_path() {
     compiler_fence(SeqCst);
 }
 
-/// What C functions call that walk over tasks, when a Rust function is to be called for each.
+/// Calls a Rust function with a task, as the callback of a C function that walks over tasks.
 ///
 /// # Safety
 ///
-/// `task` must be a task that stays, and `function` point to an `F`, for the duration of the call.
+/// For the duration of the call, `task` must be a task that stays, and `function` must point to an
+/// `F`.
 pub(crate) unsafe extern "C" fn call_with_task<F: FnMut(&Task) -> ControlFlow<()>>(
     task: *mut bindings::task_struct,
     function: *mut c_void,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The OOM killer: its lock, and the OOM that it has at hand.
+//! The OOM killer: its lock, and the OOM that it is handling.
 //!
-//! The kernel takes `oom_lock` and calls in, so it cannot be a lock of Rust's with the data in it.
-//! Instead, a [`Locked`] is evidence that it is held, and what it protects is in a [`Protected`],
-//! which borrows the evidence. The OOM killer vouches for it where it calls in; [`lock()`] is for
-//! everybody else.
+//! The kernel takes `oom_lock` and then calls this module, so the lock cannot be a Rust mutex that
+//! contains its data. Instead, a [`Locked`] is evidence that the lock is held, and the data is in a
+//! [`Protected`], which borrows the evidence. Where the OOM killer calls this module, it holds the
+//! lock already; all other code takes it with [`lock()`].
 //!
 //! C header: [`include/linux/oom.h`](srctree/include/linux/oom.h)
 
@@ -41,12 +41,12 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The current context holds `oom_lock` while the value exists. Of several values that exist at a
-/// time, only the youngest is not borrowed.
+/// The current context holds `oom_lock` while the value exists. Where several values exist at a
+/// time, all but the youngest are borrowed.
 pub struct Locked(NotThreadSafe);
 
 impl Locked {
-    /// Says that the current context holds the lock.
+    /// Creates evidence of a lock that the current context holds already.
     ///
     /// # Safety
     ///
@@ -81,27 +81,27 @@ impl DerefMut for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: The lock is held by the invariant of `Locked`, and was taken for this guard by the
-        // invariant of `Guard`.
+        // SAFETY: The lock is held by the invariant of `Locked`, and was taken for this guard by
+        // the invariant of `Guard`.
         unsafe { bindings::mutex_unlock(&raw mut bindings::oom_lock) };
     }
 }
 
-/// Takes `oom_lock`, which waits for an OOM that is being dealt with. May sleep; must not be called
-/// by whoever holds it.
+/// Takes `oom_lock`, which waits for an OOM that is being handled. May sleep. The caller must not
+/// hold the lock already.
 ///
-/// Nothing that may wait for memory may be done while it is held: whoever is to free that memory
-/// waits for the lock.
+/// Code that holds the lock must not wait for memory: the task that would free that memory may be
+/// waiting for the lock.
 pub fn lock() -> Guard {
-    // SAFETY: The mutex is a static of the kernel's.
+    // SAFETY: The mutex is a static of the kernel.
     unsafe { bindings::mutex_lock(&raw mut bindings::oom_lock) };
     // INVARIANT: The lock was just taken. It is not recursive, so no other value exists.
     Guard(Locked(NotThreadSafe))
 }
 
-/// Takes `oom_lock` if nobody has it.
+/// Takes `oom_lock` unless it is held; returns `None` if it is.
 pub fn try_lock() -> Option<Guard> {
-    // SAFETY: The mutex is a static of the kernel's.
+    // SAFETY: The mutex is a static of the kernel.
     let taken = unsafe { bindings::mutex_trylock(&raw mut bindings::oom_lock) };
     // INVARIANT: As in `lock()`.
     (taken != 0).then(|| Guard(Locked(NotThreadSafe)))
@@ -114,7 +114,7 @@ pub fn try_lock() -> Option<Guard> {
 /// A reference to the value lives no longer than a mutable borrow of a [`Locked`].
 pub struct Protected<T>(UnsafeCell<T>);
 
-// SAFETY: The value is reached through a `Locked` only, which one context has at a time.
+// SAFETY: The value is reached only through a `Locked`, which one context has at a time.
 unsafe impl<T: Send> Sync for Protected<T> {}
 
 impl<T> Protected<T> {
@@ -125,14 +125,14 @@ impl<T> Protected<T> {
 
     /// Gives access to the value for as long as the evidence is borrowed.
     pub fn get<'a>(&'a self, _lock: &'a mut Locked) -> &'a mut T {
-        // SAFETY: By the invariant of `Locked`, no other context has access, and no other value in
-        // this one can be borrowed like this one until the borrow ends.
+        // SAFETY: By the invariant of `Locked`, no other context has access, and this context
+        // cannot borrow another `Locked` until this borrow ends.
         // INVARIANT: By the signature.
         unsafe { &mut *self.0.get() }
     }
 }
 
-/// Wraps the kernel's `struct oom_control`: what an OOM is about.
+/// Wraps the kernel's `struct oom_control`, which describes an OOM.
 ///
 /// # Invariants
 ///
@@ -146,13 +146,13 @@ impl OomControl {
     ///
     /// # Safety
     ///
-    /// `ptr` must be what `out_of_memory()` was called with, by the current context, and it must
-    /// not return for the duration of `'a`.
+    /// The current context must have called `out_of_memory()` with `ptr`, and that call must not
+    /// return for the duration of `'a`.
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::oom_control) -> &'a Self {
         // CAST: `OomControl` is a transparent wrapper of `oom_control`.
         let oc = ptr.cast::<Self>();
         // SAFETY: By the safety requirements.
-        // INVARIANT: By the same; every caller of `out_of_memory()` holds `oom_lock`.
+        // INVARIANT: By the same requirements; every caller of `out_of_memory()` holds `oom_lock`.
         unsafe { &*oc }
     }
 
@@ -161,17 +161,20 @@ impl OomControl {
         self.0.get()
     }
 
-    /// Returns the memory cgroup that is out of memory; `None` when the whole system is.
+    /// Returns the memory cgroup that is out of memory, or `None` when the whole system is.
     pub fn memcg(&self) -> Option<&MemCgroup> {
         // SAFETY: The pointer is valid by the type invariant.
         let memcg = unsafe { bindings::bpf_memcontrol_oom_memcg(self.as_raw()) };
-        // SAFETY: By the type invariant, it is referenced for as long as `self` is borrowed.
+        // SAFETY: By the type invariant, it is referenced while `self` is borrowed.
         (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) })
     }
 
-    /// Returns whether killing a task gives memory to whoever ran out of it: it is in the memory
-    /// cgroup's subtree or, where the whole system is out of memory, shares memory nodes with the
-    /// task that found out.
+    /// Returns whether killing a task would help, because the allocation that failed can use the
+    /// memory that the task frees. The task must be in the subtree of the memory cgroup that is out
+    /// of memory or, when the whole system is out of memory, share memory nodes with the allocating
+    /// task.
+    ///
+    /// C source: `oom_cpuset_eligible()` in `mm/oom_kill.c`, for the whole system.
     pub fn kill_would_help(&self, task: &Task) -> bool {
         match self.memcg() {
             Some(memcg) => {
@@ -184,9 +187,9 @@ impl OomControl {
         }
     }
 
-    /// Calls a function for every OOM victim in the OOM's domain that the kernel waits for before it
-    /// kills another one, as far as it can see: what has begun to exit is hidden from it. The
-    /// function must not sleep.
+    /// Calls a function for every OOM victim in the OOM's domain that the kernel waits for before
+    /// it kills another process. Victims that have begun to exit are hidden from this walk, as they
+    /// are from the kernel's. The function must not sleep.
     ///
     /// C source: `oom_evaluate_task()` in `mm/oom_kill.c`.
     pub fn scan_pending_victims<F: FnMut(&Task)>(&self, mut function: F) {
@@ -198,14 +201,14 @@ impl OomControl {
             ControlFlow::Continue(())
         };
         match self.memcg() {
-            // The root is not what runs out of memory, so this cannot fail.
+            // This fails only for the root, which is never the `memcg` of an OOM.
             Some(memcg) => _ = memcg.scan_tasks(only_pending),
             None => scan_processes(only_pending),
         }
     }
 
-    /// Returns the memory cgroup that has to die as a whole when a task of it is killed, because of
-    /// its `memory.oom.group`: the highest up to the one that is out of memory.
+    /// Returns the memory cgroup whose processes must all be killed along with a task, because of
+    /// `memory.oom.group`: the topmost one that has it set, up to the one that is out of memory.
     ///
     /// C source: `mem_cgroup_get_oom_group()`.
     pub fn oom_group_of(&self, task: &Task) -> Option<ARef<MemCgroup>> {
@@ -216,17 +219,17 @@ impl OomControl {
         // SAFETY: The task is valid because of the reference to it, and the domain is a memory
         // cgroup by the type invariant, or null.
         let group = unsafe { bindings::mem_cgroup_get_oom_group(task.as_ptr(), domain) };
-        // SAFETY: The C function took a reference for its caller.
+        // SAFETY: The C function has taken a reference for its caller.
         (!group.is_null()).then(|| unsafe { MemCgroup::from_raw_owned(group) })
     }
 
-    /// Makes the process of a task an OOM victim and kills it. With `report`, the kernel's log gets
-    /// the whole report of the OOM.
+    /// Makes the process of a task an OOM victim and kills it. With `report`, the whole report of
+    /// the OOM goes to the kernel's log.
     ///
     /// # Errors
     ///
-    /// - `ESRCH` when killing the process gives nothing: it is on its way out already.
-    /// - `EPERM` when it must not be killed: init, a kernel thread, `oom_score_adj` -1000.
+    /// - `ESRCH` when killing the process frees no memory, because it is exiting already.
+    /// - `EPERM` when the process must not be killed: init, a kernel thread, `oom_score_adj` -1000.
     ///
     /// C source: `oom_kill_task()` in `mm/oom_kill.c`.
     pub fn kill(&self, task: &Task, message: &CStr, report: bool, _lock: &mut Locked) -> Result {
@@ -240,19 +243,20 @@ impl OomControl {
     }
 }
 
-/// Calls a function for every process of the system, until it breaks. The function must not sleep.
+/// Calls a function for every process of the system, until it returns `Break`. The function must
+/// not sleep.
 ///
 /// C source: `for_each_process()`.
 fn scan_processes<F: FnMut(&Task) -> ControlFlow<()>>(mut function: F) {
     let arg = ptr::from_mut(&mut function).cast();
-    // SAFETY: The C function calls the function with tasks that the RCU read lock keeps, and only
-    // until it returns.
+    // SAFETY: The C function holds the RCU read lock, which keeps the tasks that it passes to the
+    // callback, and calls the callback only until it returns.
     unsafe { bindings::bpf_memcontrol_scan_processes(Some(call_with_task::<F>), arg) };
 }
 
-/// Runs the OOM killer for a memory cgroup, or with `None` or the root for the whole system, and
-/// returns whether it killed something or has a victim that is still dying. May panic the kernel when
-/// nothing in the whole system can be killed, as the OOM killer always does.
+/// Runs the OOM killer for a memory cgroup, or for the whole system with `None` or the root.
+/// Returns whether a process was killed or an earlier victim is still dying. As always with the OOM
+/// killer, the kernel may panic when nothing in the whole system can be killed.
 ///
 /// C source: `out_of_memory()` in `mm/oom_kill.c`.
 pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, _lock: &mut Locked) -> bool {
@@ -272,7 +276,7 @@ mod tests {
         let guard = lock();
         assert!(try_lock().is_none());
         drop(guard);
-        // Somebody else may have it for a moment.
+        // Another task may hold it for a moment, so this waits.
         drop(lock());
     }
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * OOM policies: what BTF, the verifier and the OOM killer need C for. Who may
- * attach what where, who is asked about an OOM and what comes of it is decided
- * in policy.rs; killing is in victim.rs.
+ * OOM policies: the part that has to be C because of BTF, the verifier or the
+ * OOM killer. policy.rs decides which policies can be attached and which of
+ * them runs in an OOM; victim.rs kills.
  *
- * A policy runs in out_of_memory(), with oom_lock held: whoever waits for
- * memory may be waiting for it. So nothing that it calls may wait for memory,
- * for user space or for a lock that others hold while they do. Its programs may
- * be sleepable, because iterating over the tasks of a cgroup and killing them
- * sleep; all other helpers and kfuncs that do are refused when a program is
- * loaded. What allocates gets reserves, and does not reclaim.
+ * A policy runs in out_of_memory(), with oom_lock held, and a task that waits
+ * for memory may be waiting for that lock. So a policy must not call anything
+ * that waits for memory, for user space, or for a lock whose holder may wait
+ * for them. Its programs may be sleepable, because iterating over the tasks of
+ * a cgroup and killing them sleep. All other helpers and kfuncs that sleep are
+ * refused when a program is loaded. Allocations come from reserves, and do not
+ * reclaim.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -37,25 +38,25 @@ __bpf_kfunc_start_defs();
 
 /**
  * bpf_oom_kill_process - Kill a process to settle an OOM
- * @oc: the OOM, as handle_out_of_memory() was given it
+ * @oc: the OOM, the argument of handle_out_of_memory()
  * @task: any thread of the process
- * @message__str: the reason that the kernel's log gives; a constant string
+ * @message__str: the reason to give in the kernel's log; a constant string
  *
  * The process is killed as the OOM killer does it: with a report in the log,
- * with access to memory reserves, in sight of the OOM reaper, and counted in
- * memory.events. Where memory.oom.group is set between the process's memory
- * cgroup and the one that is out of memory, all that belongs together is
+ * with access to memory reserves, queued for the OOM reaper, and counted in
+ * memory.events. Where memory.oom.group is set on a memory cgroup between the
+ * process's own and the one that is out of memory, all processes in it are
  * killed.
  *
  * Context: Process context, sleeps. Sleepable programs of struct bpf_oom_ops
  * only. @task is trusted.
- * Return: 0 when the process was made an OOM victim by this call. -ESRCH when
- * killing it gives nothing: it is exiting, and gets access to memory reserves,
- * too; is a victim already; was reaped; has no memory, or is a vfork() child on
- * its parent's. -EPERM when it must not be
- * killed (init, a kernel thread, oom_score_adj -1000), or would give nothing to
- * whoever ran out: it is not in the memory cgroup's subtree or, where the whole
- * system is out of memory, uses other memory nodes.
+ * Return: 0 when this call made the process an OOM victim. -ESRCH when killing
+ * it would free nothing: it is exiting (it then gets access to memory reserves,
+ * too), is a victim already, was reaped, has no memory, or is a vfork() child
+ * that runs on its parent's memory. -EPERM when it must not be killed (init, a
+ * kernel thread, oom_score_adj -1000), or when killing it would not help: it is
+ * not in the subtree that is out of memory or, where the whole system is out of
+ * memory, it uses other memory nodes.
  */
 __bpf_kfunc int bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
 				     const char *message__str)
@@ -65,19 +66,19 @@ __bpf_kfunc int bpf_oom_kill_process(struct oom_control *oc, struct task_struct 
 
 /**
  * bpf_oom_kill_memcg - Kill all processes of a memory cgroup to settle an OOM
- * @oc: the OOM, as handle_out_of_memory() was given it
+ * @oc: the OOM, the argument of handle_out_of_memory()
  * @memcg: memory cgroup
- * @message__str: the reason that the kernel's log gives; a constant string
+ * @message__str: the reason to give in the kernel's log; a constant string
  *
  * Kills the processes of @memcg and of its descendants like
- * bpf_oom_kill_process(), but for those that must not be killed. There is one
+ * bpf_oom_kill_process(), except those that must not be killed. There is one
  * report for all of them, and oom_group_kill of memory.events is raised by one.
- * Where memory.oom.group is set above @memcg, up to the memory cgroup that is
- * out of memory, all that belongs together is killed.
+ * Where memory.oom.group is set on an ancestor of @memcg, up to the memory
+ * cgroup that is out of memory, all processes in that ancestor are killed.
  *
  * Context: Process context, sleeps. Sleepable programs of struct bpf_oom_ops
  * only.
- * Return: How many processes were made OOM victims by this call, or an error
+ * Return: The number of processes that this call made OOM victims, or an error
  * when there was none. -EINVAL when @memcg is the root memory cgroup. -EPERM
  * when it is not in the subtree that is out of memory, or when some process in
  * it must not be killed. -ESRCH when there is no process, or all of them are
@@ -93,21 +94,22 @@ __bpf_kfunc int bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *me
  * bpf_out_of_memory - Declare an OOM
  * @memcg__nullable: memory cgroup that is out of memory; NULL or the root
  * memory cgroup for the whole system
- * @order: the OOM is about 2^@order pages, from 0 to PAGE_ALLOC_COSTLY_ORDER
+ * @order: an allocation of 2^@order pages is assumed to have failed; from 0 to
+ * PAGE_ALLOC_COSTLY_ORDER
  * @flags: 0
  *
- * Runs the OOM killer, and with it the policies, for a program that found out
- * by other means that something has to go. The kernel panics where it does when
- * it finds out by itself: when vm.panic_on_oom says so, and when nothing in the
- * whole system can be killed.
+ * Runs the OOM killer, which runs the policies, for a program that found by
+ * other means that a process has to be killed. The kernel panics where it does
+ * in any other OOM: when vm.panic_on_oom says so, and when nothing in the whole
+ * system can be killed.
  *
  * Context: Process context, sleeps. BPF_PROG_TYPE_SYSCALL only, loaded and run
  * with CAP_SYS_ADMIN in the initial user namespace.
- * Return: 0 when the OOM is settled: something was killed, or was before and is
- * still dying, as the caller may be itself; or an OOM notifier found memory.
- * -EPERM without CAP_SYS_ADMIN in the initial user namespace. -EINVAL for another
- * @order or other @flags. -EBUSY when an OOM is being dealt with. -ESRCH when
- * there is nothing to kill.
+ * Return: 0 when the OOM is settled: a process was killed; an earlier victim,
+ * which may be the caller itself, is still dying; or an OOM notifier found
+ * memory. -EPERM without CAP_SYS_ADMIN in the initial user namespace. -EINVAL
+ * for another @order or other @flags. -EBUSY when an OOM is being handled.
+ * -ESRCH when there is nothing to kill.
  */
 __bpf_kfunc int bpf_out_of_memory(struct mem_cgroup *memcg__nullable, int order, u64 flags)
 {
@@ -116,14 +118,14 @@ __bpf_kfunc int bpf_out_of_memory(struct mem_cgroup *memcg__nullable, int order,
 
 /**
  * bpf_oom_policy_info - Describe an attached OOM policy
- * @cgroup_id: where to start
+ * @cgroup_id: lowest cgroup id to consider
  * @info: filled in with the policy that is attached to the lowest cgroup id
  * from @cgroup_id on
  *
- * With the cgroup_id of the answer plus one for the next @cgroup_id, a program
- * gets to see all policies.
+ * To list all policies, a program starts with 0, and continues with the
+ * cgroup_id that was filled in, plus one.
  *
- * Context: Process context, sleeps; waits for an OOM that is being dealt with.
+ * Context: Process context, sleeps; waits for an OOM that is being handled.
  * BPF_PROG_TYPE_SYSCALL only, loaded with CAP_SYS_ADMIN in the initial user
  * namespace.
  * Return: 0, or -ENOENT when there is no such policy.
@@ -146,7 +148,7 @@ BTF_ID_FLAGS(func, bpf_oom_policy_info, KF_SLEEPABLE)
 BTF_KFUNCS_END(bpf_oom_syscall_kfuncs)
 
 #ifdef MODULE
-/* A module's BTF has the module's kfuncs and no others. */
+/* A module's BTF has no kfuncs but its own. */
 static bool is_kill_kfunc(u32 kfunc_id)
 {
 	return true;
@@ -179,10 +181,10 @@ static bool may_sleep_in_policy(const struct btf *btf, u32 kfunc_id)
 }
 #endif
 
-/* Struct_ops of other types must not kill. */
+/* Programs of other struct_ops must not kill. */
 static int bpf_oom_kill_filter(const struct bpf_prog *prog, u32 kfunc_id)
 {
-	/* The verifier has a first look before it knows the type, and comes back. */
+	/* The verifier checks once before it knows the struct_ops, and again when it does. */
 	if (prog->type == BPF_PROG_TYPE_STRUCT_OPS && !prog->aux->st_ops)
 		return 0;
 	if (is_kill_kfunc(kfunc_id) && prog->aux->st_ops != &bpf_bpf_oom_ops)
@@ -191,8 +193,8 @@ static int bpf_oom_kill_filter(const struct bpf_prog *prog, u32 kfunc_id)
 }
 
 /*
- * An asynchronous callback of a program runs with somebody else's credentials,
- * so those of whoever loads it count, too.
+ * An asynchronous callback of a program runs with the credentials of another
+ * task, so the credentials of the loader are checked as well.
  */
 static int bpf_oom_syscall_filter(const struct bpf_prog *prog, u32 kfunc_id)
 {
@@ -214,9 +216,9 @@ static const struct btf_kfunc_id_set bpf_oom_syscall_kfunc_set = {
 };
 
 /*
- * Kfuncs that sleep in sleepable programs and are not marked, because others
- * take their place where a program must not: they wait for the mmap_lock of
- * whoever has mapped an arena, or for a file to be read.
+ * These kfuncs sleep but lack KF_SLEEPABLE, because the verifier replaces them
+ * in programs that must not sleep. They wait for the mmap_lock of a task that
+ * has mapped an arena, or for a file to be read.
  */
 static struct {
 	const char *name;
@@ -233,7 +235,7 @@ static int bpf_oom_ops_init(struct btf *btf)
 	int i;
 
 	bpf_oom_btf = btf;
-	/* Each is in the kernel image, if it is built; BTF_ID() does not reach that from here. */
+	/* All are in the kernel image, if built; BTF_ID() cannot refer to it from a module. */
 	for (i = 0; i < ARRAY_SIZE(sleeping_kfuncs); i++)
 		sleeping_kfuncs[i].id = bpf_find_btf_id(sleeping_kfuncs[i].name, BTF_KIND_FUNC,
 							&sleeping_kfuncs[i].btf);
@@ -395,9 +397,9 @@ bool bpf_memcontrol_out_of_memory(struct mem_cgroup *memcg, int order)
 
 /*
  * A thread's exit_state is set after its exit_mm(), where the last user of the
- * address space frees it. That may be somebody else, by CLONE_VM or for a
- * moment, and takes its time after mm_users is 0: exit_mmap() empties the tree
- * last, when the memory is uncharged.
+ * address space frees it. The last user may be another task, which shares it by
+ * CLONE_VM or uses it for a moment. Freeing takes time after mm_users is 0:
+ * exit_mmap() empties the tree last, when the memory is uncharged.
  */
 bool bpf_memcontrol_victim_gone(struct task_struct *victim)
 {
@@ -425,7 +427,7 @@ void bpf_memcontrol_scan_processes(int (*fn)(struct task_struct *task, void *arg
 			break;
 }
 
-/* Without another OOM, nobody would let go of victims, and of what they pin. */
+/* Without another OOM, nothing else would drop the victims and the references that they hold. */
 static void prune_victims(struct work_struct *work);
 static DECLARE_DELAYED_WORK(prune_work, prune_victims);
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! OOM policies: which is attached where, who decides about an OOM, and what comes of it.
+//! OOM policies: the registry of attached policies, and the decision about an OOM.
 //!
-//! A policy is a `struct bpf_oom_ops`, attached to a cgroup by its id. An OOM is put to the policies
-//! of the cgroup that ran out of memory and of its ancestors, from the bottom up, until one kills.
-//! When none does, the kernel decides.
+//! A policy is a `struct bpf_oom_ops`, attached to a cgroup by its id. When an OOM occurs, the
+//! policies of the cgroup that is out of memory and of its ancestors run, from the bottom up, until
+//! one kills. When none does, the kernel decides.
 //!
-//! Everything here is protected by `oom_lock`, which the kernel holds while it deals with an OOM. So
-//! a policy that is detached or replaced is not running, and does not run again.
+//! The registry is protected by `oom_lock`, which the kernel holds while it handles an OOM. A
+//! policy that was detached or replaced is therefore not running, and does not run again.
 //!
-//! No cgroup is held: one that is removed leaves its policy inert, since ids are not used again.
+//! The registry holds no reference to a cgroup. Removing a cgroup leaves its policy inert, because
+//! ids are not reused.
 
 use crate::{
     bindings,
@@ -44,16 +45,16 @@ use kernel::{
     sync::rcu, //
 };
 
-/// What a policy returns to pass an OOM on.
+/// The value that a policy returns to pass an OOM on.
 const PASS: c_int = 0;
 
 /// The type of the function that the kernel calls for an OOM.
 pub type Handler = unsafe extern "C" fn(oc: *mut bindings::oom_control) -> bool;
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised by `init()`, which runs before anything can be attached.
-    /// Held while a policy is attached, replaced or detached; taken before `oom_lock`. It makes one
-    /// step of what is done to the registry and to the kernel's hook.
+    // SAFETY: `init()` initialises it before anything can be attached.
+    /// Held while a policy is attached, replaced or detached; taken before `oom_lock`. It makes an
+    /// update of the registry and of the kernel's hook atomic.
     unsafe(uninit) static ATTACHING: Mutex<()> = ();
 }
 
@@ -64,9 +65,10 @@ static REGISTRY: Protected<Registry> = Protected::new(Registry {
 });
 
 struct Registry {
-    /// By cgroup id. `None` until the first one is attached.
+    /// The policies by cgroup id; `None` until the first use, because a static cannot call
+    /// `RBTree::new()`.
     policies: Option<RBTree<u64, Policy>>,
-    /// How many processes the policy that is running has killed.
+    /// The number of processes that the running policy has killed.
     kills: u32,
 }
 
@@ -76,7 +78,7 @@ impl Registry {
     }
 }
 
-/// An attached policy. The counters are of OOMs but for `kills`, which is of processes.
+/// An attached policy. `kills` counts processes; the other counters count OOMs.
 struct Policy {
     ops: Ops,
     handled: u64,
@@ -99,12 +101,12 @@ impl Policy {
 
 /// Wraps a pointer to a `struct bpf_oom_ops` of a BPF map.
 ///
-/// It does not leave this file: no lifetime says how long the map stays.
+/// It does not leave this file, because no lifetime says how long the map stays.
 ///
 /// # Invariants
 ///
-/// The map is loaded, [`validate()`] has accepted it, and it stays while the value exists: BPF keeps
-/// a map until [`unreg()`] or [`update()`] has taken its `Ops` out of the registry.
+/// The map is loaded, [`validate()`] has accepted it, and it stays while the value exists: BPF
+/// keeps a map until [`unreg()`] or [`update()`] has taken its `Ops` out of the registry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Ops(NonNull<bindings::bpf_oom_ops>);
 
@@ -127,19 +129,19 @@ impl Ops {
         unsafe { (*self.0.as_ptr()).name }
     }
 
-    /// Calls the program, which may sleep, and may call the kfuncs that kill. Memory it allocates
-    /// comes from reserves, and it cannot fault in user memory: both would wait for what it is to
-    /// bring about.
+    /// Calls the program, which may sleep, and may call the kfuncs that kill. Its allocations come
+    /// from reserves, and it cannot fault in user memory. Otherwise it could wait for the memory
+    /// that it is to free.
     fn handle_out_of_memory(self, oc: &OomControl, cgroup: &Cgroup, _lock: &mut Locked) -> c_int {
         // SAFETY: Valid by the type invariants. The lock is held, and its evidence is borrowed, so
-        // the kfuncs may take it for their own.
+        // the kfuncs may assume evidence of their own.
         unsafe {
             bindings::bpf_memcontrol_run_policy(self.0.as_ptr(), oc.as_raw(), cgroup.as_raw())
         }
     }
 }
 
-/// Initialises what is global here.
+/// Initialises the lock of this file.
 ///
 /// # Safety
 ///
@@ -149,8 +151,8 @@ pub unsafe fn init() {
     unsafe { ATTACHING.init() };
 }
 
-/// Decides about an OOM, and returns whether it is dealt with: because a policy killed, or because
-/// what was killed before is still giving its memory back.
+/// Handles an OOM. Returns true when a policy has killed a process, or when an earlier victim is
+/// still freeing its memory; otherwise the kernel has to decide.
 pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
     if victim::memory_is_awaited(oc, lock) {
         return true;
@@ -176,7 +178,7 @@ pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
     false
 }
 
-/// Puts an OOM to the policy of a cgroup, and returns whether there is one and it killed.
+/// Runs the policy of a cgroup for an OOM. Returns whether the cgroup has a policy and it killed.
 fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     let id = cgroup.id();
     let registry = REGISTRY.get(lock);
@@ -191,7 +193,7 @@ fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     let registry = REGISTRY.get(lock);
     let kills = registry.kills;
     if let Some(policy) = registry.policies().get_mut(&id) {
-        // What it did counts, not what it says.
+        // Its kills count, not its return value.
         let count = match (kills, ret) {
             (0, PASS) => &mut policy.passed,
             (0, _) => &mut policy.no_progress,
@@ -208,7 +210,7 @@ fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     kills != 0
 }
 
-/// Adds to what the policy that is running has killed.
+/// Adds to the number of processes that the running policy has killed.
 pub fn add_kills(count: u32, lock: &mut Locked) {
     let registry = REGISTRY.get(lock);
     registry.kills = registry.kills.wrapping_add(count);
@@ -231,8 +233,9 @@ pub fn validate(ops: &bindings::bpf_oom_ops) -> Result {
     Ok(())
 }
 
-/// What is checked before a policy gets into force. It reaches beyond whoever loads it, so a BPF
-/// token or a capability in a user namespace does not do.
+/// Checks that the caller has `CAP_SYS_ADMIN` in the initial user namespace. A policy affects more
+/// than the user that loads it, so neither a BPF token nor a capability in a user namespace is
+/// enough.
 fn check_capability() -> Result {
     // SAFETY: An FFI call with no requirements.
     if unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
@@ -242,7 +245,7 @@ fn check_capability() -> Result {
     }
 }
 
-/// Checks that a cgroup is there, and has a memory cgroup of its own that can run out of memory.
+/// Checks that a cgroup exists, and has a memory cgroup of its own that can run out of memory.
 fn check_cgroup(id: u64) -> Result {
     let has_own = |cgroup: &Cgroup| {
         let guard = rcu::read_lock();
@@ -262,7 +265,8 @@ fn check_cgroup(id: u64) -> Result {
     Ok(())
 }
 
-/// Attaches a policy. May sleep.
+/// Attaches a policy. While any policy is attached, the kernel calls `handler` for each OOM. May
+/// sleep.
 ///
 /// # Errors
 ///
@@ -271,15 +275,15 @@ fn check_cgroup(id: u64) -> Result {
 /// - `EOPNOTSUPP` when the memory controller is not enabled in the cgroup, is not on the default
 ///   hierarchy, or is disabled.
 /// - `EEXIST` when the cgroup has a policy.
-/// - `EBUSY` when another module has the kernel's hook.
+/// - `EBUSY` when another module uses the kernel's hook.
 /// - `ENOMEM`.
 ///
 /// # Safety
 ///
 /// `ops` must point to the kernel's half of a map that `validate()` has accepted. The map must stay
-/// until the function returns and, when it is attached, until `unreg()` or `update()` has taken it
-/// out. `handler` must stay as long, and its requirements must hold where `out_of_memory()` calls it
-/// with its own argument and `oom_lock` held. `init()` must have been called.
+/// until the function returns and, once attached, until `unreg()` or `update()` has removed it.
+/// `handler` must stay as long, and its requirements must hold where `out_of_memory()` calls it with
+/// its own argument and `oom_lock` held. `init()` must have been called.
 pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>, handler: Handler) -> Result {
     // INVARIANT: By the safety requirements.
     let ops = Ops(ops);
@@ -313,9 +317,9 @@ pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>, handler: Handler) -> Resu
 ///
 /// # Safety
 ///
-/// `ops` must be what `reg()` or `update()` has attached, and must not have been taken out since.
+/// `reg()` or `update()` must have attached `ops`, and it must not have been removed since.
 pub unsafe fn unreg(ops: NonNull<bindings::bpf_oom_ops>) {
-    // INVARIANT: What is attached stays, by the safety requirements of `reg()` and `update()`.
+    // INVARIANT: An attached map stays, by the safety requirements of `reg()` and `update()`.
     let ops = Ops(ops);
     let id = ops.cgroup_id();
     let _attaching = ATTACHING.lock();
@@ -334,7 +338,7 @@ pub unsafe fn unreg(ops: NonNull<bindings::bpf_oom_ops>) {
 }
 
 /// Replaces a policy by another one for the same cgroup, whose counters start at zero. Waits until
-/// the old one is not running; no OOM is in between. May sleep.
+/// the old policy is not running. No OOM finds the cgroup without a policy. May sleep.
 ///
 /// # Errors
 ///
@@ -344,8 +348,8 @@ pub unsafe fn unreg(ops: NonNull<bindings::bpf_oom_ops>) {
 ///
 /// # Safety
 ///
-/// `new` must be as for `reg()`, and `old` must point to the kernel's half of a map that stays until
-/// the function returns.
+/// `new` must meet the requirements of `reg()`, and `old` must point to the kernel's half of a map
+/// that stays until the function returns.
 pub unsafe fn update(
     new: NonNull<bindings::bpf_oom_ops>,
     old: NonNull<bindings::bpf_oom_ops>,
@@ -369,11 +373,12 @@ pub unsafe fn update(
     }
 }
 
-/// Describes the attached policy with the lowest cgroup id from `id` on. May sleep.
+/// Describes the policy of cgroup `id` or, if it has none, of the next higher cgroup id that has
+/// one. May sleep.
 ///
 /// # Errors
 ///
-/// `ENOENT` when there is none.
+/// `ENOENT` when no such policy is attached.
 pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
     let mut lock = oom::lock();
     let policies = REGISTRY.get(&mut lock).policies();
@@ -394,15 +399,15 @@ pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
     })
 }
 
-/// Runs the OOM killer, and with it the policies, for a memory cgroup, or with `None` for the whole
+/// Runs the OOM killer, which runs the policies, for a memory cgroup or, with `None`, for the whole
 /// system. May sleep.
 ///
 /// # Errors
 ///
 /// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
-/// - `EINVAL` when `order` is not one that the page allocator would run the OOM killer for, or for
-///   unknown `flags`; there are none yet.
-/// - `EBUSY` when an OOM is being dealt with.
+/// - `EINVAL` when the page allocator would not run the OOM killer for `order`, or when `flags` is
+///   not 0.
+/// - `EBUSY` when an OOM is being handled.
 /// - `ESRCH` when there is nothing to kill.
 pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Result {
     check_capability()?;
@@ -410,7 +415,7 @@ pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Res
         return Err(EINVAL);
     }
     let mut lock = oom::try_lock().ok_or(EBUSY)?;
-    // What is back by now is not enough for whoever declares an OOM.
+    // Memory that is free by now does not settle this OOM: the caller declares it all the same.
     let _ = victim::prune(&mut lock);
     if oom::out_of_memory(memcg, order, &mut lock) {
         Ok(())
@@ -446,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_has_a_handler() {
+    fn policy_needs_a_handler() {
         let mut ops = ops(b"a policy");
         assert_eq!(validate(&ops), Ok(()));
         ops.handle_out_of_memory = None;
@@ -454,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_printable_and_ends() {
+    fn name_must_be_printable_and_terminated() {
         let long = [b'x'; bindings::BPF_OOM_NAME_MAX_LEN as usize];
         assert_eq!(validate(&ops(b"")), Ok(()));
         assert_eq!(validate(&ops(&long[1..])), Ok(()));
@@ -464,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cgroup_id_is_the_roots() {
+    fn cgroup_id_0_means_the_root() {
         let mut ops = ops(b"");
         // INVARIANT: The map stays for the duration of the test; it is not registered.
         let id = Ops(NonNull::from(&mut ops)).cgroup_id();

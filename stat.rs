@@ -2,8 +2,8 @@
 
 //! Indexes of memory cgroup statistics.
 //!
-//! The kernel's readers warn, or read out of bounds, when they are handed an index that memory
-//! cgroups do not count. A value of one of these types is an index that has been checked.
+//! With an index that memory cgroups do not count, the kernel's readers warn or read out of bounds.
+//! A value of one of these types is an index that was checked.
 //!
 //! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
 
@@ -22,10 +22,10 @@ use kernel::ffi::{
 pub struct StatItem(c_int);
 
 impl StatItem {
-    /// Checks an index; `None` when memory cgroups do not count it.
+    /// Checks an index; returns `None` when memory cgroups do not count it.
     #[inline]
     pub fn new(idx: c_int) -> Option<Self> {
-        // SAFETY: An FFI call with no requirements; it takes any value.
+        // SAFETY: An FFI call with no requirements; it accepts any value.
         let valid = unsafe { bindings::memcg_stat_item_valid(idx) };
         // INVARIANT: Checked just now, and the table behind the check never changes.
         valid.then_some(Self(idx))
@@ -47,10 +47,10 @@ impl StatItem {
 pub struct VmEvent(c_uint);
 
 impl VmEvent {
-    /// Checks an index; `None` when memory cgroups do not count it.
+    /// Checks an index; returns `None` when memory cgroups do not count it.
     #[inline]
     pub fn new(event: c_uint) -> Option<Self> {
-        // SAFETY: An FFI call with no requirements; it takes any value.
+        // SAFETY: An FFI call with no requirements; it accepts any value.
         let valid = unsafe { bindings::memcg_vm_event_item_valid(event) };
         // INVARIANT: Checked just now, and the table behind the check never changes.
         valid.then_some(Self(event))
@@ -72,14 +72,14 @@ impl VmEvent {
 pub struct MemoryEvent(c_uint);
 
 impl MemoryEvent {
-    /// The memory cgroup was killed as a whole.
-    // INVARIANT: One of the enum's.
+    /// All processes of the memory cgroup were killed together.
+    // INVARIANT: A value of the enum.
     pub const OOM_GROUP_KILL: Self = Self(bindings::memcg_memory_event_MEMCG_OOM_GROUP_KILL);
 
-    /// Checks an index; `None` when it is not one of the enum's.
+    /// Checks an index; returns `None` when it is not a value of the enum.
     #[inline]
     pub fn new(event: c_uint) -> Option<Self> {
-        // INVARIANT: Checked here.
+        // INVARIANT: The comparison is the invariant.
         (event < bindings::memcg_memory_event_MEMCG_NR_MEMORY_EVENTS).then_some(Self(event))
     }
 
@@ -106,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn stat_item_that_memcgs_do_not_count() {
-        // Inside of the enum, but a figure of nodes only.
+    fn stat_item_of_nodes_only() {
+        // It is a value of the enum, but memory cgroups do not count it.
         assert!(StatItem::new(c::node_stat_item_NR_DIRTIED as c_int).is_none());
     }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Victims: killing on behalf of a policy, and waiting until that has made a difference.
+//! Victims: killing processes for a policy, and waiting until their memory is free.
 //!
-//! A killed process gives its memory back some time after the kill. Whoever ran out of memory tries
-//! again before, fails again, and is about to kill another process when one was enough. The kernel
-//! cannot tell from its tasks: they are hidden from iterators before their memory is freed, and
-//! `MMF_OOM_SKIP` is set before, too. So every victim is kept here until its memory is back, or
-//! until it has had time enough: a process can be stuck where no signal gets it out. Those that the
-//! kernel made victims by itself are taken in when an OOM comes across them.
+//! A killed process frees its memory some time after the kill. Until then, the allocation that
+//! failed is tried again, fails again, and would kill another process although one was enough. The
+//! tasks themselves cannot tell: they are hidden from iterators before their memory is free, and
+//! `MMF_OOM_SKIP` is set before that, too. This file therefore keeps a list of victims. A victim
+//! stays on it until its memory is free, and is waited for until a timeout, because a process can
+//! be stuck where no signal reaches it. Victims that the kernel chose itself are added when an OOM
+//! finds them.
 
 use crate::{
     bindings,
@@ -36,19 +37,19 @@ use kernel::{
     },
 };
 
-/// How long a victim is waited for: the OOM reaper starts after 2 s, and tries for 1 s.
+/// The time that a victim is waited for: the OOM reaper starts after 2 s, and tries for 1 s.
 const TIMEOUT: Delta = Delta::from_secs(3);
 
-/// The victims that memory is expected from.
+/// The victims whose memory is not known to be free.
 static VICTIMS: Protected<KVec<Victim>> = Protected::new(KVec::new());
 
-/// A killed process. A victim that was waited for in vain stays until it is gone, so that it is not
-/// taken in again.
+/// A killed process. A victim that has timed out stays on the list until it is gone, so that it is
+/// not added again.
 ///
 /// # Invariants
 ///
-/// What is in [`VICTIMS`] is an OOM victim: the address space that its `signal->oom_mm` points to
-/// stays as long as the task.
+/// A `Victim` in [`VICTIMS`] is an OOM victim: the address space that its `signal->oom_mm` points
+/// to stays as long as the task.
 struct Victim {
     task: ARef<Task>,
     memcg: Option<ARef<MemCgroup>>,
@@ -64,10 +65,10 @@ impl Victim {
         }
     }
 
-    /// Returns whether its memory is back.
+    /// Returns whether all its threads have exited and its memory is free.
     fn is_gone(&self) -> bool {
-        // SAFETY: The pointer is valid because of the reference to the task, which is a victim by the
-        // type invariant.
+        // SAFETY: The pointer is valid because of the reference to the task, which is a victim by
+        // the type invariant.
         unsafe { bindings::bpf_memcontrol_victim_gone(self.task.as_ptr()) }
     }
 
@@ -76,10 +77,10 @@ impl Victim {
         self.since.elapsed() >= TIMEOUT
     }
 
-    /// Returns whether its memory is for whoever ran out of memory.
+    /// Returns whether its memory can be used by the allocation that failed.
     fn is_in_domain_of(&self, oc: &OomControl) -> bool {
         match (oc.memcg(), &self.memcg) {
-            // Whose memory nodes it used, nobody knows any more when it is reaped.
+            // Once a task is reaped, the memory nodes that it used are no longer known.
             (None, _) => oc.kill_would_help(&self.task) || !pid_alive(&self.task),
             (Some(domain), Some(memcg)) => memcg.is_descendant_of(domain),
             (Some(_), None) => false,
@@ -87,14 +88,16 @@ impl Victim {
     }
 }
 
-/// Returns whether a task has not been reaped.
+/// Returns whether a task has not been reaped; a zombie has not.
+///
+/// C source: `pid_alive()`.
 fn pid_alive(task: &Task) -> bool {
     // SAFETY: The pointer is valid because of the reference to the task.
     unsafe { bindings::bpf_memcontrol_pid_alive(task.as_ptr()) }
 }
 
-/// Adds a victim. There may be no memory for it: then the oldest one makes room, which has least
-/// time left. It is waited for too short a time, and nothing else goes wrong.
+/// Adds a victim. If there is no memory for its entry, it replaces the oldest victim, which has the
+/// least time left. The only harm is that the oldest one is waited for too short a time.
 fn add(victims: &mut KVec<Victim>, victim: Victim) {
     if victims.reserve(1, GFP_NOWAIT | __GFP_NOWARN).is_err() {
         let _ = victims.remove(0);
@@ -104,8 +107,8 @@ fn add(victims: &mut KVec<Victim>, victim: Victim) {
     unsafe { bindings::bpf_memcontrol_schedule_prune() };
 }
 
-/// Forgets the victims that `keep` returns false for. `KVec::retain()` is compiled with bounds
-/// checks, and so with panics.
+/// Removes the victims for which `keep` returns false. `KVec::retain()` compiles to bounds checks,
+/// and so to panics.
 fn retain(victims: &mut KVec<Victim>, mut keep: impl FnMut(&Victim) -> bool) {
     let mut next = 0;
     while let Some(victim) = victims.get(next) {
@@ -117,12 +120,12 @@ fn retain(victims: &mut KVec<Victim>, mut keep: impl FnMut(&Victim) -> bool) {
     }
 }
 
-/// Returns whether an OOM needs no other kill: a victim's memory is still to come, or has come since
-/// whoever ran out of memory looked for some.
+/// Returns whether an OOM needs no other kill, because the memory of a victim is still to be freed,
+/// or was freed after the allocation had failed.
 pub fn memory_is_awaited(oc: &OomControl, lock: &mut Locked) -> bool {
     let victims = VICTIMS.get(lock);
     let mut awaited = false;
-    // Both are asked once, because a victim does not wait for the answer.
+    // Each victim is checked once: the result of a second check could differ.
     retain(victims, |victim| {
         let gone = victim.is_gone();
         awaited |= (gone || !victim.has_timed_out()) && victim.is_in_domain_of(oc);
@@ -133,25 +136,25 @@ pub fn memory_is_awaited(oc: &OomControl, lock: &mut Locked) -> bool {
         if !victims.iter().any(known) {
             let victim = Victim::new(task);
             awaited |= victim.is_in_domain_of(oc);
-            // INVARIANT: The kernel has made it one.
+            // INVARIANT: The kernel has made it an OOM victim.
             add(victims, victim);
         }
     });
     awaited
 }
 
-/// Forgets the victims whose memory is back, and returns whether there are others.
+/// Removes the victims whose memory is free, and returns whether others remain.
 pub fn prune(lock: &mut Locked) -> bool {
     let victims = VICTIMS.get(lock);
     retain(victims, |victim| !victim.is_gone());
     !victims.is_empty()
 }
 
-/// Forgets all victims, for good. May sleep.
+/// Removes all victims when the module goes. May sleep.
 pub fn release_all() {
     // SAFETY: An FFI call with no requirements.
     unsafe { bindings::bpf_memcontrol_cancel_prune() };
-    // With the memory of the list: nothing drops a static when the module goes.
+    // This frees the memory of the list as well: Rust does not drop a static.
     *VICTIMS.get(&mut oom::lock()) = KVec::new();
 }
 
@@ -173,23 +176,23 @@ impl<'a> Kills<'a> {
         }
     }
 
-    /// Kills a process. The first kill of a request is the one that is reported.
+    /// Kills a process. The first kill of a request prints the report.
     fn kill(&mut self, task: &Task) -> Result {
         let victim = Victim::new(task);
         let report = self.count == 0;
         self.oc.kill(task, self.message, report, self.lock)?;
         self.count = self.count.wrapping_add(1);
-        // INVARIANT: It was made one just now.
+        // INVARIANT: The kill has made it an OOM victim.
         add(VICTIMS.get(self.lock), victim);
         Ok(())
     }
 
-    /// Kills what `memory.oom.group` says has to die together.
+    /// Kills all processes of a memory cgroup whose `memory.oom.group` is set.
     fn kill_group(&mut self, group: &MemCgroup) {
         group.count_memory_event(MemoryEvent::OOM_GROUP_KILL);
         group.print_oom_group();
-        // What must not be killed, or is dying already, is no failure; and the root, which cannot be
-        // scanned, has no `memory.oom.group`.
+        // Processes that must not be killed or are dying already are no failure. Scanning fails
+        // only for the root, which has no `memory.oom.group`.
         let _ = group.scan_tasks(|task| {
             let _ = self.kill(task);
             ControlFlow::Continue(())
@@ -197,8 +200,12 @@ impl<'a> Kills<'a> {
     }
 }
 
-/// Checks that killing a task helps whoever ran out of memory; `EPERM` if not, `ESRCH` when the task
-/// is not there any more, so that nobody can tell.
+/// Checks that killing a task would help.
+///
+/// # Errors
+///
+/// - `EPERM` when the task is outside of the OOM's domain.
+/// - `ESRCH` when the task was reaped, so that its domain is no longer known.
 fn check_domain(oc: &OomControl, task: &Task) -> Result {
     if oc.kill_would_help(task) {
         return Ok(());
@@ -206,8 +213,8 @@ fn check_domain(oc: &OomControl, task: &Task) -> Result {
     Err(if pid_alive(task) { EPERM } else { ESRCH })
 }
 
-/// Kills a process and, where `memory.oom.group` is set, what belongs to it. Returns how many
-/// processes became victims.
+/// Kills a process and, where `memory.oom.group` is set, all processes of the group. Returns the
+/// number of processes that became victims.
 ///
 /// # Errors
 ///
@@ -230,7 +237,8 @@ pub fn kill_process(
 }
 
 /// Kills all processes of a memory cgroup and its descendants and, where `memory.oom.group` of an
-/// ancestor is set, what belongs to them. Returns how many processes became victims.
+/// ancestor is set, all processes of the group. Returns the number of processes that became
+/// victims.
 ///
 /// # Errors
 ///
@@ -271,7 +279,7 @@ pub fn kill_memcg(
         return Err(error);
     }
     memcg.count_memory_event(MemoryEvent::OOM_GROUP_KILL);
-    // A group within was killed along with the rest.
+    // A group below `memcg` was killed along with the rest.
     if let Some(group) = group {
         if memcg.is_descendant_of(&group) && !group.is_descendant_of(memcg) {
             kills.kill_group(&group);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A parent that was found from a cgroup does not outlive the reference to it.
+//! A parent that was found from a cgroup does not outlive the reference to that cgroup.
 
 use crate::css::Cgroup;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The cgroup of a css, and what is found from there, is not used after the lock was released.
+//! The cgroup of a css, and that cgroup's parent, are not used after the RCU lock is released.
 
 use crate::css::Css;
 use kernel::sync::rcu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What is borrowed under RCU is not kept in a static.
+//! A reference that is borrowed under RCU is not kept in a static.
 
 use crate::{
     css::{Cgroup, Css},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A css that was found under RCU does not leave by what a closure captures.
+//! A css that was found under RCU does not escape through a variable that a closure captures.
 
 use crate::css::{Cgroup, Css, Subsys};
 use kernel::sync::rcu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! An effective css does not outlive the borrow of the cgroup that it was asked of.
+//! An effective css does not outlive the cgroup from which it was looked up.
 
 use crate::css::{Cgroup, Subsys};
 use kernel::sync::rcu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A css that was found under RCU is not used after the lock was released.
+//! A css that was found under RCU is not used after the RCU lock is released.
 
 use crate::css::{Cgroup, Subsys};
 use kernel::sync::rcu;

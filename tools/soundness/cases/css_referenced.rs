@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! RCU alone is not good enough to take a reference without trying.
+//! A css or cgroup that is borrowed under RCU has no way to take a reference without trying.
 
 use crate::{
     css::{Cgroup, Css},

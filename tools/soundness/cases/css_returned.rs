@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A css that was found under RCU does not leave the function that holds the lock.
+//! A css that was found under RCU does not leave the function that holds the RCU lock.
 
 use crate::css::{Cgroup, Css, Subsys};
 use kernel::sync::rcu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What is borrowed under RCU does not get to a thread that is not in the RCU section.
+//! A reference that is borrowed under RCU is not sent to another thread.
 
 use crate::{
     css::{Cgroup, Css, OwnedCgroup, Subsys},

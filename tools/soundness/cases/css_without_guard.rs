@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Nothing is looked up under RCU without the lock.
+//! A lookup under RCU needs evidence of the RCU lock.
 
 use crate::css::{Cgroup, Css, Subsys};
 use kernel::sync::rcu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What is in these types is not reached outside of their files.
+//! The fields of these types are not reached from outside of their files.
 
 use crate::{
     css::{Css, Subsys},

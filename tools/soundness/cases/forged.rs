@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! No value of these types is made up outside of their files.
+//! Values of these types cannot be constructed outside of their files.
 
 use crate::{
     css::{Cgroup, Css, OwnedCgroup, Subsys},

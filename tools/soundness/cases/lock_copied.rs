@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Evidence of a lock is neither copied nor moved out of its borrow.
+//! Evidence of a lock is neither copied nor cloned.
 
 use crate::oom::{self, Guard, Locked};
 

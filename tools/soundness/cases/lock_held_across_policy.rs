@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! No reference to what oom_lock protects is held across a call that may change it: a policy, a
-//! kill, or what looks through the list of victims.
+//! No reference to data that oom_lock protects is held across a call that may change the data:
+//! running a policy, killing, or checking the victims.
 
 use crate::{
     oom::{self, Locked, OomControl, Protected},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Evidence of a lock is not moved out of what vouches for it.
+//! Evidence of a lock is not moved out of a guard or out of a borrow.
 
 use crate::oom::{self, Locked};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What needs the lock is not called without it, with it shared, or after its release.
+//! A function that needs the lock does not accept shared evidence of it.
 
 use crate::{
     oom::{self, Locked, OomControl},

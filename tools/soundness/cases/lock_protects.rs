@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What oom_lock protects is not reached without evidence that is borrowed mutably.
+//! Data that oom_lock protects is not reached without a mutable borrow of the evidence.
 
 use crate::oom::{self, Locked, Protected};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What oom_lock protects is not used after it was released.
+//! Data that oom_lock protects is not used after the lock is released.
 
 use crate::oom::{self, Protected};
 

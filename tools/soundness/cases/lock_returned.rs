@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What oom_lock protects does not leave the function that holds it.
+//! Data that oom_lock protects does not leave the function that holds the lock.
 
 use crate::oom::{self, Locked, Protected};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Evidence of a lock stays in the context that holds it, and so does an OOM.
+//! Evidence of a lock, and a borrowed OOM, are not sent to another thread.
 
 use crate::oom::{Guard, Locked, OomControl};
 

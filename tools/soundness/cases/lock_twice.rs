@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! There is one mutable reference to what oom_lock protects, in one value or in two.
+//! Data that oom_lock protects has one mutable reference at a time, whether in one value or in two.
 
 use crate::oom::{Locked, Protected};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Evidence of a lock ends with its guard.
+//! Evidence of a lock is not used after its guard is dropped.
 
 use crate::{oom, victim};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The cgroup of a memory cgroup does not outlive the reference to that.
+//! The cgroup of a memory cgroup does not outlive the reference to the memory cgroup.
 
 use crate::memcg::MemCgroup;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! An attempt that may have failed gives no memory cgroup to read.
+//! A memory cgroup is not read before the attempt to reference it is known to have succeeded.
 
 use crate::{css::Css, memcg::MemCgroup};
 

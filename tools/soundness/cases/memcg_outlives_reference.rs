@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A memory cgroup is not read after its reference was put.
+//! A memory cgroup is not read after its reference is put.
 
 use crate::{css::Css, memcg::MemCgroup};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A reference to a memory cgroup is put once, or given away.
+//! A reference to a memory cgroup is put or given away once.
 
 use crate::memcg::MemCgroup;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A task of a walk is not kept past the callback without a reference.
+//! A task that a walk visits is not kept past the callback without a reference.
 
 use crate::memcg::MemCgroup;
 use core::ops::ControlFlow;

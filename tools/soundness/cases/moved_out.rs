@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the kernel owns is not moved out of its place, whatever it is borrowed from.
+//! An object that the kernel owns is not moved out of its place.
 
 use crate::{
     css::{Cgroup, Css, OwnedCgroup},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The memory cgroup that dies as a whole is put once.
+//! A reference to the memory cgroup of an OOM group is put once.
 
 use crate::oom::OomControl;
 use kernel::task::Task;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! An OOM does not get into a static.
+//! A borrowed OOM is not kept in a static.
 
 use crate::{
     memcg::MemCgroup,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! An OOM, and its memory cgroup without a reference, are not kept past the callback.
+//! A borrowed OOM, and its memory cgroup without a reference, are not kept past the callback.
 
 use crate::{memcg::MemCgroup, oom::OomControl};
 use kernel::sync::aref::ARef;

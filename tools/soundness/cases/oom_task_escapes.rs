@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A victim of a walk, which may be RCU's, is not kept past the callback without a reference.
+//! A victim that a walk visits is not kept past the callback without a reference.
 
 use crate::oom::OomControl;
 use kernel::{sync::aref::ARef, task::Task};

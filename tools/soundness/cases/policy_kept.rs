@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! No value that stands for a map of BPF's gets out of the registry.
+//! The registry hands out no value that points to a BPF map.
 
 use crate::policy;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What is sound because of what the rest of its file does is not named elsewhere.
+//! Items that are sound only because of the rest of their file are not named elsewhere.
 
 use crate::memcg::MemCgroup;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The readers take no number, no index that was not checked, and no index of another kind.
+//! The readers accept no plain number, no unchecked index, and no index of another kind.
 
 use crate::{
     memcg::MemCgroup,

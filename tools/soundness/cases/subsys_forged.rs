@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A controller's place in cgroup->subsys[] cannot be chosen, nor changed.
+//! A controller's index in cgroup->subsys[] can be neither chosen nor changed.
 
 use crate::css::Subsys;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the kernel owns is not swapped: there is no mutable reference to it.
+//! Objects that the kernel owns are not swapped: there is no mutable reference to them.
 
 use crate::{css::OwnedCgroup, memcg::MemCgroup};
 use core::mem;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The runner lets no case be unsafe: then none would prove anything.
+//! The runner refuses unsafe code in a case: with it, a case would prove nothing.
 
 use crate::oom::Locked;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Whoever vouches for a pointer, for a lock or for an order of calls says so.
+//! A function that relies on its caller for a pointer, a lock or an order of calls is unsafe.
 
 use crate::{
     btf,

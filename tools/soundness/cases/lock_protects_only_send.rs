@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Whoever has the lock gets the value, so only what can be sent can be protected.
+//! Each context that takes the lock gets the value, so only a type that can be sent is protected.
 
 use crate::oom::Protected;
 
