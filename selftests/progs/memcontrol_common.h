@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* For BPF programs that ask for memory cgroups; include it after vmlinux.h. */
+/* For BPF programs that use memory cgroups; include it after vmlinux.h. */
 #ifndef __MEMCONTROL_COMMON_H
 #define __MEMCONTROL_COMMON_H
 
@@ -18,12 +18,11 @@ void bpf_rcu_read_unlock(void) __ksym;
 #define MEMCONTROL_WAIT_NS	(10ULL * 1000 * 1000 * 1000)
 
 /*
- * Spins until @cond holds: a program cannot sleep. Gives up after
- * MEMCONTROL_WAIT_NS, short enough for an RCU read-side critical section to stay
- * clear of the stall detector. The value is whether @cond held.
+ * Spins until @cond holds, because a program cannot sleep, but for @ns at most. The value is
+ * whether @cond held.
  */
-#define wait_until(cond) ({							\
-	u64 ___end = bpf_ktime_get_ns() + MEMCONTROL_WAIT_NS;			\
+#define spin_until(cond, ns) ({							\
+	u64 ___end = bpf_ktime_get_ns() + (ns);					\
 	bool ___held = false;							\
 	int ___i, ___j;								\
 										\
@@ -39,18 +38,55 @@ void bpf_rcu_read_unlock(void) __ksym;
 	___held;								\
 })
 
+/*
+ * Gives up after MEMCONTROL_WAIT_NS: short enough for an RCU read-side critical section to
+ * stay clear of the stall detector.
+ */
+#define wait_until(cond)	spin_until(cond, MEMCONTROL_WAIT_NS)
+
 static __always_inline u64 memcg_cgroup_id(struct mem_cgroup *memcg)
 {
 	return memcg->css.cgroup->kn->id;
 }
 
-/* The id of the cgroup whose memory cgroup the kfunc answers with; 0 for NULL. */
+/*
+ * The memory cgroup of the cgroup with this id, to be put by the caller; NULL when there is
+ * no such cgroup or no memory cgroup for it.
+ */
+static __always_inline struct mem_cgroup *memcg_from_cgroup_id(u64 id)
+{
+	struct mem_cgroup *memcg;
+	struct cgroup *cgrp;
+
+	cgrp = bpf_cgroup_from_id(id);
+	if (!cgrp)
+		return NULL;
+	memcg = bpf_get_mem_cgroup(&cgrp->self);
+	bpf_cgroup_release(cgrp);
+	return memcg;
+}
+
+/* The id of the cgroup whose memory cgroup the kfunc returns for @css; 0 for NULL. */
 static __always_inline u64 memcg_of(struct cgroup_subsys_state *css)
 {
 	struct mem_cgroup *memcg;
 	u64 id;
 
 	memcg = bpf_get_mem_cgroup(css);
+	if (!memcg)
+		return 0;
+	id = memcg_cgroup_id(memcg);
+	bpf_put_mem_cgroup(memcg);
+	return id;
+}
+
+/* The same for the root memory cgroup. */
+static __always_inline u64 root_memcg_cgroup_id(void)
+{
+	struct mem_cgroup *memcg;
+	u64 id;
+
+	memcg = bpf_get_root_mem_cgroup();
 	if (!memcg)
 		return 0;
 	id = memcg_cgroup_id(memcg);

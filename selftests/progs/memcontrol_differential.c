@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* All that the kfuncs answer about a cgroup, for kernels to be compared by. */
+/* Records everything the kfuncs return for a cgroup, so that two kernels can be compared. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 #include "memcontrol_differential.h"
@@ -8,15 +8,15 @@ char _license[] SEC("license") = "GPL";
 
 const volatile u32 nr_indexes;
 
-/* For user space to find it among the indexes. */
+/* Lets user space find it among the indexes. */
 const volatile int nr_anon_mapped = NR_ANON_MAPPED;
 
-/* In. */
+/* Input. */
 int indexes[MAX_INDEXES];
 u64 cgroup_id;
 u32 css_kind;
 
-/* Out. */
+/* Output. */
 __u64 usage;
 __u64 page_state[MAX_INDEXES];
 __u64 vm_events[MAX_INDEXES];
@@ -24,7 +24,7 @@ __u64 memory_events[MAX_INDEXES];
 __u64 answer;
 __u64 forced_flushes;
 
-/* The kernel's own flush of everything, every two seconds. */
+/* Counts the kernel's own flushes of everything, which come every two seconds. */
 SEC("tp_btf/memcg_flush_stats")
 int BPF_PROG(count_forced_flush, struct mem_cgroup *memcg, s64 stats_updates, bool force)
 {
@@ -33,21 +33,16 @@ int BPF_PROG(count_forced_flush, struct mem_cgroup *memcg, s64 stats_updates, bo
 	return 0;
 }
 
-/* Every reader, at every index. */
+/* Calls every reader at every index. */
 SEC("syscall")
 int read_all(void *ctx)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 	int i;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return 1;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
-		return 2;
+		return 1;
 
 	bpf_mem_cgroup_flush_stats(memcg);
 	usage = bpf_mem_cgroup_usage(memcg);
@@ -60,7 +55,7 @@ int read_all(void *ctx)
 	return 0;
 }
 
-/* Whose memory cgroup a css leads to; 2 when the cgroup has no such css. */
+/* Finds the memory cgroup that a css leads to; returns 2 when the cgroup has no such css. */
 SEC("syscall")
 int get_css(void *ctx)
 {
@@ -94,13 +89,6 @@ int get_css(void *ctx)
 SEC("syscall")
 int get_root(void *ctx)
 {
-	struct mem_cgroup *memcg;
-
-	answer = 0;
-	memcg = bpf_get_root_mem_cgroup();
-	if (memcg) {
-		answer = memcg_cgroup_id(memcg);
-		bpf_put_mem_cgroup(memcg);
-	}
+	answer = root_memcg_cgroup_id();
 	return 0;
 }

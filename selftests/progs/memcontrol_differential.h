@@ -2,10 +2,10 @@
 #ifndef __MEMCONTROL_DIFFERENTIAL_H
 #define __MEMCONTROL_DIFFERENTIAL_H
 
-/* As many indexes as a run of read_all can read. */
+/* The most indexes that one run of read_all reads. */
 #define MAX_INDEXES	1024
 
-/* The ways to come by a css of a cgroup. */
+/* The csses of a cgroup that get_css can start from. */
 enum css_kind {
 	CSS_SELF,
 	CSS_MEMORY,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the verifier must refuse, and what it says. */
+/* Programs that the verifier must refuse, each with the message it must give. */
 #include <vmlinux.h>
 #include <bpf/bpf_core_read.h>
 #include "memcontrol_common.h"
@@ -19,7 +19,7 @@ struct {
 
 u64 sink;
 
-/* References. */
+/* References: acquired, checked, released once. */
 
 SEC("tp_btf/cgroup_mkdir")
 __failure __msg("Possibly NULL pointer passed to trusted R1")
@@ -90,7 +90,7 @@ SEC("tp_btf/cgroup_mkdir")
 __failure __msg("release kfunc bpf_put_mem_cgroup expects referenced PTR_TO_BTF_ID passed to R1")
 int BPF_PROG(put_of_cast_css, struct cgroup *cgrp, const char *path)
 {
-	/* What container_of() is in the kernel. */
+	/* In C, container_of() does this. */
 	bpf_put_mem_cgroup((struct mem_cgroup *)&cgrp->self);
 	return 0;
 }
@@ -180,7 +180,7 @@ int BPF_PROG(dereference_after_put, struct cgroup *cgrp, const char *path)
 	return 0;
 }
 
-/* The css. */
+/* The css: trusted or under RCU, never NULL. */
 
 SEC("tp_btf/cgroup_mkdir")
 __failure __msg("R1 is scalar expected STRUCT cgroup_subsys_state")
@@ -290,7 +290,7 @@ int BPF_PROG(get_of_probed, struct cgroup *cgrp, const char *path)
 	return 0;
 }
 
-/* css_set::subsys[] is not marked __rcu: nothing tells how long such a css lives. */
+/* css_set::subsys[] is not marked __rcu: the verifier cannot tell how long such a css lives. */
 SEC("tp_btf/cgroup_mkdir")
 __failure __msg("R1 must be a rcu pointer")
 int BPF_PROG(get_of_css_set, struct cgroup *cgrp, const char *path)
@@ -328,7 +328,7 @@ int BPF_KPROBE(get_of_kprobe_argument, struct cgroup *cgrp)
 	return 0;
 }
 
-/* A sleepable program is not in an RCU read-side critical section unless it says so. */
+/* A sleepable program is outside RCU read-side critical sections until it enters one. */
 SEC("fentry.s/" SYS_PREFIX "sys_getpgid")
 __failure __msg("R1 must be a rcu pointer")
 int get_outside_rcu(void *ctx)
@@ -373,7 +373,7 @@ int get_after_rcu_unlock(void *ctx)
 	return 0;
 }
 
-/* The readers. */
+/* The readers: a referenced memory cgroup and an integer. */
 
 SEC("tp_btf/cgroup_mkdir")
 __failure __msg("Possibly NULL pointer passed to trusted R1")
@@ -413,7 +413,7 @@ int BPF_PROG(vm_events_of_cast, struct cgroup *cgrp, const char *path)
 	return 0;
 }
 
-/* A memory css that is only protected by RCU, cast: not a memory cgroup. */
+/* Casting a memory css that only RCU protects does not make it a memory cgroup. */
 SEC("tp_btf/cgroup_mkdir")
 __failure __msg("R1 must be referenced or trusted")
 int BPF_PROG(memory_events_of_css, struct cgroup *cgrp, const char *path)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What bpf_get_mem_cgroup() answers, for each way to come by a css. */
+/* Calls bpf_get_mem_cgroup() with csses from every source that a program has. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In: the cgroup to ask about, or the cgroup v1 hierarchy to find current in. */
+/* Input: a cgroup, or the cgroup v1 hierarchy in which to look up the current task. */
 u64 cgroup_id;
 int hierarchy_id;
 
-/* Out: the id of the cgroup that the memory cgroup belongs to; 0 for NULL. */
+/* Output: the id of the cgroup that the memory cgroup belongs to; 0 for NULL. */
 u64 answer;
 
 SEC("syscall")
@@ -77,14 +77,7 @@ int get_current(void *ctx)
 SEC("syscall")
 int get_root(void *ctx)
 {
-	struct mem_cgroup *memcg;
-
-	answer = 0;
-	memcg = bpf_get_root_mem_cgroup();
-	if (!memcg)
-		return 0;
-	answer = memcg_cgroup_id(memcg);
-	bpf_put_mem_cgroup(memcg);
+	answer = root_memcg_cgroup_id();
 	return 0;
 }
 
@@ -93,20 +86,13 @@ SEC("syscall")
 int get_again(void *ctx)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
-	int ret = 2;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
+	memcg = memcg_from_cgroup_id(cgroup_id);
+	if (!memcg)
 		return 1;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
-	if (memcg) {
-		answer = memcg_of(&memcg->css);
-		bpf_put_mem_cgroup(memcg);
-		ret = 0;
-	}
-	return ret;
+	answer = memcg_of(&memcg->css);
+	bpf_put_mem_cgroup(memcg);
+	return 0;
 }
 
 SEC("syscall")
@@ -122,7 +108,7 @@ int get_cgroup1_self(void *ctx)
 	return 0;
 }
 
-/* The controllers' csses of a cgroup v1 hierarchy: how many answered not NULL. */
+/* Counts the csses of a cgroup v1 hierarchy's controllers that lead to a memory cgroup. */
 SEC("syscall")
 int get_cgroup1_csses(void *ctx)
 {

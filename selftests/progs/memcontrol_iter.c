@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A walk over cgroups meets a memory cgroup once for every cgroup that it governs.
- * What sums or ranks must take it once: where its css is the cgroup's own.
+ * A walk over cgroups meets a memory cgroup once for every cgroup that is charged to it. A
+ * walk that sums or ranks must count it once, at the cgroup that its css belongs to.
  */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In: where walk_csses starts. */
+/* Input: where walk_csses starts. */
 u64 cgroup_id;
 
-/* Out. */
+/* Output. */
 u64 cgroups, nulls;
 u64 memcgs, usage;		/* each memory cgroup once */
 u64 naive_memcgs, naive_usage;	/* as often as the walk meets it */
 
-static __always_inline void visit(struct cgroup *cgrp, struct mem_cgroup *memcg)
+static __always_inline void count(struct cgroup *cgrp, struct mem_cgroup *memcg)
 {
 	u64 bytes = bpf_mem_cgroup_usage(memcg);
 
@@ -28,10 +28,8 @@ static __always_inline void visit(struct cgroup *cgrp, struct mem_cgroup *memcg)
 	usage += bytes;
 }
 
-SEC("iter/cgroup")
-int walk(struct bpf_iter__cgroup *ctx)
+static __always_inline int visit(struct cgroup *cgrp, bool flush)
 {
-	struct cgroup *cgrp = ctx->cgroup;
 	struct mem_cgroup *memcg;
 
 	if (!cgrp)
@@ -42,46 +40,35 @@ int walk(struct bpf_iter__cgroup *ctx)
 		nulls++;
 		return 0;
 	}
-	visit(cgrp, memcg);
+	if (flush)
+		bpf_mem_cgroup_flush_stats(memcg);
+	count(cgrp, memcg);
 	bpf_put_mem_cgroup(memcg);
 	return 0;
+}
+
+SEC("iter/cgroup")
+int walk(struct bpf_iter__cgroup *ctx)
+{
+	return visit(ctx->cgroup, false);
 }
 
 SEC("iter.s/cgroup")
 int walk_sleepable(struct bpf_iter__cgroup *ctx)
 {
-	struct cgroup *cgrp = ctx->cgroup;
-	struct mem_cgroup *memcg;
-
-	if (!cgrp)
-		return 0;
-	cgroups++;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	if (!memcg) {
-		nulls++;
-		return 0;
-	}
-	bpf_mem_cgroup_flush_stats(memcg);
-	visit(cgrp, memcg);
-	bpf_put_mem_cgroup(memcg);
-	return 0;
+	return visit(ctx->cgroup, true);
 }
 
-/* A walk over memory csses needs no such care. */
+/* A walk over memory csses meets each memory cgroup once. */
 SEC("syscall")
 int walk_csses(void *ctx)
 {
 	struct cgroup_subsys_state *pos;
 	struct mem_cgroup *top, *memcg;
-	struct cgroup *cgrp;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return 1;
-	top = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	top = memcg_from_cgroup_id(cgroup_id);
 	if (!top)
-		return 2;
+		return 1;
 
 	bpf_rcu_read_lock();
 	bpf_for_each(css, pos, &top->css, BPF_CGROUP_ITER_DESCENDANTS_PRE) {
@@ -91,7 +78,7 @@ int walk_csses(void *ctx)
 			nulls++;
 			continue;
 		}
-		visit(pos->cgroup, memcg);
+		count(pos->cgroup, memcg);
 		bpf_put_mem_cgroup(memcg);
 	}
 	bpf_rcu_read_unlock();

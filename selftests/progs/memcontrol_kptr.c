@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* References to memory cgroups that outlive the program: kptrs in maps. */
+/* Keeps references to memory cgroups in maps, as kptrs: they outlive the program. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
@@ -38,28 +38,15 @@ struct {
 	__type(value, struct slot);
 } lru_hash SEC(".maps");
 
-/* In. */
+/* Input. */
 u64 cgroup_id;
 u32 rounds;
 
-/* Out: ids of cgroups, 0 for an empty slot. */
+/* Output: the id of a cgroup, 0 for an empty slot; how often a slot was full. */
 u64 previous;
 u64 exchanges;
 
-static struct mem_cgroup *get(void)
-{
-	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
-
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return NULL;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
-	return memcg;
-}
-
-/* What was in a slot is the program's, which has to put it. */
+/* Puts the reference that was in a slot: an exchange hands it to the program. */
 static void put_previous(struct mem_cgroup *memcg)
 {
 	previous = 0;
@@ -83,7 +70,7 @@ static int store_in(void *map)
 	}
 	if (!slot)
 		return 1;
-	memcg = get();
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
 		return 2;
 	put_previous(bpf_kptr_xchg(&slot->memcg, memcg));
@@ -115,7 +102,7 @@ int take_array(void *ctx)
 	return 0;
 }
 
-/* Reads a memory cgroup that a map keeps: takes it out, and puts it back. */
+/* Reads the usage of a memory cgroup that a map keeps: takes it out and puts it back. */
 SEC("syscall")
 int read_array(void *ctx)
 {
@@ -135,7 +122,7 @@ int read_array(void *ctx)
 	return ret;
 }
 
-/* Gives a slot a new reference for the old one, while others do the same. */
+/* Exchanges the reference in a slot for a new one, while other CPUs do the same. */
 SEC("syscall")
 int exchange_array(void *ctx)
 {
@@ -149,7 +136,7 @@ int exchange_array(void *ctx)
 	if (!slot)
 		return 1;
 	bpf_for(i, 0, rounds) {
-		memcg = get();
+		memcg = memcg_from_cgroup_id(cgroup_id);
 		if (!memcg)
 			break;
 		memcg = bpf_kptr_xchg(&slot->memcg, memcg);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the verifier must refuse of a program that keeps memory cgroups in a map. */
+/* Programs that mishandle memory cgroups in maps: the verifier must refuse them. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
@@ -112,7 +112,7 @@ int BPF_PROG(store_of_a_cgroup, struct cgroup *cgrp, const char *path)
 	return 0;
 }
 
-/* An oom_control's memory cgroup is trusted, but it is not the program's to give away. */
+/* An oom_control's memory cgroup is trusted, but the program does not own the reference. */
 SEC("fentry/oom_kill_process")
 __failure __msg("invalid second argument (R2) for bpf_kptr_xchg")
 int BPF_PROG(store_of_what_is_not_owned, struct oom_control *oc, const char *message)

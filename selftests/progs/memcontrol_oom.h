@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* For OOM policies; include it after vmlinux.h. */
+/* For BPF programs that are OOM policies; include it after vmlinux.h. */
 #ifndef __MEMCONTROL_OOM_H
 #define __MEMCONTROL_OOM_H
 
@@ -9,7 +9,7 @@
 struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
 void bpf_task_release(struct task_struct *task) __ksym;
 
-/* What is out of memory: the id of a cgroup, 0 for the whole system. */
+/* The id of the cgroup that is out of memory; 0 for the whole system. */
 static __always_inline u64 oom_cgroup_id(struct oom_control *oc)
 {
 	struct mem_cgroup *memcg = oc->memcg;
@@ -17,7 +17,7 @@ static __always_inline u64 oom_cgroup_id(struct oom_control *oc)
 	return memcg ? memcg_cgroup_id(memcg) : 0;
 }
 
-/* -ENOENT when there is no such process. */
+/* Kills the process with this pid; -ENOENT when there is none. */
 #define oom_kill_pid(oc, pid, message) ({				\
 	struct task_struct *___task = bpf_task_from_pid(pid);		\
 	int ___ret = -ENOENT;						\
@@ -29,16 +29,11 @@ static __always_inline u64 oom_cgroup_id(struct oom_control *oc)
 	___ret;								\
 })
 
-/* -ENOENT when there is no such cgroup, or it has no memory cgroup. */
+/* Kills the processes of a cgroup; -ENOENT when there is no such cgroup or memory cgroup. */
 #define oom_kill_cgroup_id(oc, id, message) ({				\
-	struct cgroup *___cgrp = bpf_cgroup_from_id(id);		\
-	struct mem_cgroup *___memcg = NULL;				\
+	struct mem_cgroup *___memcg = memcg_from_cgroup_id(id);		\
 	int ___ret = -ENOENT;						\
 									\
-	if (___cgrp) {							\
-		___memcg = bpf_get_mem_cgroup(&___cgrp->self);		\
-		bpf_cgroup_release(___cgrp);				\
-	}								\
 	if (___memcg) {							\
 		___ret = bpf_oom_kill_memcg(oc, ___memcg, message);	\
 		bpf_put_mem_cgroup(___memcg);				\

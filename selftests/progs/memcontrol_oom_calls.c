@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What syscall programs can ask of OOM policies. */
+/* The calls that only syscall programs may make: bpf_out_of_memory() and the counters. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In: the cgroup, 0 for none; what else bpf_out_of_memory() is given. */
+/* Input: a cgroup, 0 for none; the other arguments of bpf_out_of_memory(). */
 u64 cgroup_id;
 int order;
 u64 flags;
 
-/* Out. */
+/* Output. */
 struct bpf_oom_policy_info info;
 
 SEC("syscall")
@@ -29,14 +29,9 @@ SEC("syscall")
 int out_of_memory_memcg(void *ctx)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 	int err;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return -ENOENT;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
 		return -ENOENT;
 	err = bpf_out_of_memory(memcg, order, flags);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A policy that tries one kill that must be refused, and then one that must not. */
+/* A policy that tries a kill which must be refused, and then one which must succeed. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 #include "memcontrol_oom_errors.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In: what to kill at first, and the process that is killed in the end. 0 is nothing. */
+/* Input: the first target, and the process to kill after it; 0 for none. */
 int pid, then_pid;
 u64 cgroup_id;
 bool root_memcg, twice, then_current, spin;
 
-/* Out: what the first OOM gave. */
+/* Output: the results of the first OOM. */
 int runs, ret = NOT_CALLED, again_ret = NOT_CALLED, then_ret = NOT_CALLED;
 u64 oom_of;
 bool spinning, victim_before, victim_after;

@@ -2,7 +2,7 @@
 #ifndef __MEMCONTROL_OOM_ERRORS_H
 #define __MEMCONTROL_OOM_ERRORS_H
 
-/* In place of a result: the kfunc was not called. */
+/* Stands for the result of a kfunc that was not called. */
 #define NOT_CALLED	1000
 
 #endif /* __MEMCONTROL_OOM_ERRORS_H */

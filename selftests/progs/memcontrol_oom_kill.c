@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Policies that do what user space tells them, and say what they were asked. */
+/* Policies that carry out plans from user space and record when they were called. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 #include "memcontrol_oom_kill.h"
@@ -8,7 +8,7 @@ char _license[] SEC("license") = "GPL";
 
 struct oom_plan plans[3];
 
-/* Of all policies. oom_lock is held around each of them. */
+/* Counts the calls of all policies. oom_lock is held around each call. */
 u64 turns;
 
 static __always_inline int follow(struct oom_plan *plan, struct oom_control *oc,
@@ -38,7 +38,7 @@ static __always_inline int follow(struct oom_plan *plan, struct oom_control *oc,
 		if (result >= 0)
 			break;
 	}
-	/* Last, for user space that waits for it. */
+	/* Last, because user space waits for it and then reads the rest. */
 	plan->asked++;
 	return plan->ret;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Policies that must not load, and some that must. All of them are for one map: the test
- * puts one at a time into it.
+ * Policies that the verifier must refuse, and some that it must accept. All of them share one
+ * map: the test puts one program at a time into it.
  */
 #define BPF_NO_KFUNC_PROTOTYPES
 #include <vmlinux.h>
@@ -43,7 +43,7 @@ struct {
 char buffer[64];
 u64 sink;
 
-/* User memory: a fault in it waits for memory. */
+/* User memory: a fault would wait for memory. */
 
 SEC(REFUSED)
 int BPF_PROG(copy_from_user, struct oom_control *oc, struct cgroup *cgrp)
@@ -94,14 +94,14 @@ int BPF_PROG(copy_from_user_task_dynptr, struct oom_control *oc, struct cgroup *
 	return 0;
 }
 
-/* Looks for build ids in files. */
+/* This helper reads build ids from files. */
 SEC(REFUSED)
 int BPF_PROG(get_task_stack, struct oom_control *oc, struct cgroup *cgrp)
 {
 	return bpf_get_task_stack(bpf_get_current_task_btf(), buffer, sizeof(buffer), 0);
 }
 
-/* Files: reading one waits for locks that are held by who waits for memory. */
+/* Files: a read waits for locks that are held by tasks waiting for memory. */
 SEC(REFUSED)
 int BPF_PROG(dynptr_from_file, struct oom_control *oc, struct cgroup *cgrp)
 {
@@ -121,7 +121,7 @@ int BPF_PROG(dynptr_from_file, struct oom_control *oc, struct cgroup *cgrp)
 	return 0;
 }
 
-/* Arenas: pages are taken out of user space under its mmap_lock. */
+/* Arenas: removing pages from user space takes its mmap_lock. */
 
 SEC(REFUSED)
 int BPF_PROG(arena_alloc_pages, struct oom_control *oc, struct cgroup *cgrp)
@@ -136,7 +136,7 @@ int BPF_PROG(arena_free_pages, struct oom_control *oc, struct cgroup *cgrp)
 	return 0;
 }
 
-/* Sleepable kfuncs of others. */
+/* Sleepable kfuncs of the kernel. */
 
 SEC(REFUSED)
 int BPF_PROG(rstat_flush, struct oom_control *oc, struct cgroup *cgrp)
@@ -155,7 +155,7 @@ int BPF_PROG(kmem_cache_iter, struct oom_control *oc, struct cgroup *cgrp)
 	return 0;
 }
 
-/* What is for syscall programs only: they would wait for the lock that the policy is under. */
+/* Kfuncs for syscall programs only: they wait for oom_lock, which is held here. */
 
 SEC(REFUSED)
 int BPF_PROG(call_out_of_memory, struct oom_control *oc, struct cgroup *cgrp)
@@ -171,7 +171,7 @@ int BPF_PROG(call_policy_info, struct oom_control *oc, struct cgroup *cgrp)
 	return bpf_oom_policy_info(0, &info);
 }
 
-/* The OOM. */
+/* The arguments: read-only, and memcg may be NULL. */
 
 SEC(REFUSED)
 int BPF_PROG(write_oc, struct oom_control *oc, struct cgroup *cgrp)
@@ -207,7 +207,7 @@ int BPF_PROG(kill_memcg_without_null_check, struct oom_control *oc, struct cgrou
 	return bpf_oom_kill_memcg(oc, oc->memcg, "refused");
 }
 
-/* It is the context's, and not the program's to put. */
+/* The reference belongs to the context, so the program must not put it. */
 SEC(REFUSED)
 int BPF_PROG(put_oc_memcg, struct oom_control *oc, struct cgroup *cgrp)
 {
@@ -225,7 +225,7 @@ int BPF_PROG(third_argument, struct oom_control *oc, struct cgroup *cgrp, u64 th
 	return 0;
 }
 
-/* The victim. */
+/* The victim: a trusted or referenced task or memory cgroup. */
 
 SEC(REFUSED)
 int BPF_PROG(kill_oc_chosen, struct oom_control *oc, struct cgroup *cgrp)
@@ -315,7 +315,7 @@ int BPF_PROG(message_that_changes, struct oom_control *oc, struct cgroup *cgrp)
 	return bpf_oom_kill_process(oc, bpf_get_current_task_btf(), buffer);
 }
 
-/* Where a program may not sleep. */
+/* Kills, where a program must not sleep. */
 
 SEC("?struct_ops/handle_out_of_memory")
 int BPF_PROG(kill_process_not_sleepable, struct oom_control *oc, struct cgroup *cgrp)
@@ -367,7 +367,7 @@ int BPF_PROG(kill_with_preemption_off, struct oom_control *oc, struct cgroup *cg
 	return err;
 }
 
-/* What is in order. */
+/* From here on, the verifier must accept. */
 
 SEC(ACCEPTED)
 int BPF_PROG(read_oc, struct oom_control *oc, struct cgroup *cgrp)
@@ -432,7 +432,7 @@ int BPF_PROG(kill_from_task_iter, struct oom_control *oc, struct cgroup *cgrp)
 	return ret;
 }
 
-/* It cannot kill, but it can look on. */
+/* A program that is not sleepable cannot kill, but it can read and report. */
 SEC("?struct_ops/handle_out_of_memory")
 int BPF_PROG(look_on, struct oom_control *oc, struct cgroup *cgrp)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A struct_ops that is not for OOM policies. */
+/* A struct_ops other than bpf_oom_ops must not kill. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A policy that asks for memory in all the ways that are left to it, of which none may wait
- * for memory to be freed. It runs where there is no memory left, and its maps are charged
- * there.
+ * A policy that allocates in every way open to it. None of them may wait for memory to be
+ * freed, although the policy runs in a cgroup that has no memory left and its maps are
+ * charged to that cgroup.
  */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 #include "bpf_experimental.h"
 
-/* Of task_struct::flags: no reclaim, neither by this task nor for it. */
+/* A bit of task_struct::flags: allocations of this task never reclaim. */
 #define PF_MEMALLOC	0x00000800
 
 char _license[] SEC("license") = "GPL";
@@ -42,10 +42,10 @@ struct {
 	__type(value, struct entry);
 } hash SEC(".maps");
 
-/* In: an address in user space that nothing is mapped at, and one that nobody has touched. */
+/* Input: addresses in user space, one not mapped, one mapped but never touched. */
 u64 unmapped, untouched;
 
-/* Out. */
+/* Output. */
 int runs, in_hash, kill_ret;
 bool may_reclaim, may_fault;
 bool has_task_storage, has_cgroup_storage, has_object;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The kfuncs of OOM policies, in programs that are none. */
+/* Calls the kfuncs for OOM policies from programs of other types. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 
@@ -7,7 +7,7 @@ char _license[] SEC("license") = "GPL";
 
 u64 sink;
 
-/* Only who is asked about an OOM may kill. */
+/* Only a bpf_oom_ops program may kill. */
 
 SEC("fentry/out_of_memory")
 __failure __msg("calling kernel function bpf_oom_kill_process is not allowed")
@@ -62,7 +62,7 @@ int BPF_PROG(kill_process_lsm, struct file *file)
 	return bpf_oom_kill_process((void *)file, bpf_get_current_task_btf(), "refused");
 }
 
-/* Only a syscall program may bring an OOM about, or wait for one to read counters. */
+/* Only a syscall program may declare an OOM or read counters, which waits for OOMs. */
 
 SEC("fentry.s/" SYS_PREFIX "sys_getpgid")
 __failure __msg("calling kernel function bpf_out_of_memory is not allowed")
@@ -103,7 +103,7 @@ int policy_info_too_small(void *ctx)
 	return bpf_oom_policy_info(0, (void *)small);
 }
 
-/* Everybody may ask whether a task is a victim. */
+/* Every program type may ask whether a task is a victim. */
 
 SEC("tp_btf/sched_process_exit")
 __success

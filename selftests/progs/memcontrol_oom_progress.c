@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Policies that get nowhere, or almost. */
+/* Policies that make no progress, or make it late. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 #include "bpf_experimental.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In: whom to kill in the end, and how long to think about it. */
+/* Input: the cgroup to kill, and how long to spin before the kill. */
 u64 victim_cgroup_id;
 u64 spin_ns;
 
-/* Out. */
+/* Output. */
 u64 asked;
 u64 took_ns;
 bool spinning;
@@ -36,17 +36,9 @@ SEC("struct_ops.s/handle_out_of_memory")
 int BPF_PROG(take_long, struct oom_control *oc, struct cgroup *cgrp)
 {
 	u64 start = bpf_ktime_get_ns();
-	int i, j;
 
 	spinning = true;
-	bpf_for(i, 0, MEMCONTROL_MAX_LOOPS) {
-		bpf_for(j, 0, MEMCONTROL_MAX_LOOPS) {
-			if (bpf_ktime_get_ns() - start > spin_ns)
-				break;
-		}
-		if (bpf_ktime_get_ns() - start > spin_ns)
-			break;
-	}
+	spin_until(false, spin_ns);
 	spinning = false;
 	took_ns = bpf_ktime_get_ns() - start;
 	asked++;
@@ -61,9 +53,9 @@ struct bpf_oom_ops slow = {
 };
 
 /*
- * The iterator of tasks comes out of the BPF allocator's list of its size class, of which
- * each CPU has its own, refilled from an interrupt. With interrupts off, whoever takes all
- * of them leaves none for the iterator.
+ * The task iterator is allocated from the BPF allocator's list for its size class. Each CPU
+ * has such a list, which an interrupt refills. With interrupts off, a program that takes every
+ * object leaves none for the iterator.
  */
 struct held {
 	char bytes[sizeof(struct css_task_iter)];
@@ -85,7 +77,7 @@ struct {
 void bpf_local_irq_save(unsigned long *flags) __ksym;
 void bpf_local_irq_restore(unsigned long *flags) __ksym;
 
-/* Leaves what it finds where it is when @held is NULL. */
+/* Puts @held into a slot of the map and frees the object that was there; NULL only frees. */
 static __always_inline bool hold(int key, struct held *held)
 {
 	struct held_value *value;

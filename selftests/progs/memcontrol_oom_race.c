@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Policies for many cgroups. */
+/* Policies that handle many cgroups. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* Cgroups, and the process to kill when one is out of memory. */
+/* Maps a cgroup to the process to kill when that cgroup is out of memory. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);
@@ -13,10 +13,10 @@ struct {
 	__type(value, int);
 } victims SEC(".maps");
 
-/* In: never to be killed. */
+/* Input: the cgroup that must not be killed. */
 u64 protected_cgroup_id;
 
-/* Out. */
+/* Output. */
 u64 asked;
 u64 took_ns;
 u64 chosen_cgroup_id;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Policies that leave OOMs to the kernel and count how often they were asked. */
+/* Policies that leave OOMs to the kernel and count how often they were called. */
 #include <vmlinux.h>
 #include "memcontrol_oom.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* Out: by which program and, for the first one, with which cgroup. */
+/* Output: the calls of each program, and the cgroup that the first one was called with. */
 int runs, other_runs;
 u64 asked_of;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A system call that ignores SIGKILL. */
+/* Spins in a system call, where SIGKILL cannot end the process. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 

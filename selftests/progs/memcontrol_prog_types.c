@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The kfuncs are there for every program type; struct_ops has a test of its own. */
+/* Every program type may call the kfuncs. memcontrol_struct_ops.c covers struct_ops. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
@@ -7,7 +7,7 @@ char _license[] SEC("license") = "GPL";
 
 u64 sink;
 
-/* 0 when every kfunc that may be called in any context answered. */
+/* Calls every kfunc that does not sleep; 0 on success. */
 static __always_inline int call_all(void)
 {
 	struct mem_cgroup *root, *memcg;
@@ -29,7 +29,7 @@ static __always_inline int call_all(void)
 	return ret;
 }
 
-/* The same, with the one that may sleep. */
+/* Also calls the kfunc that may sleep. */
 static __always_inline int call_all_and_flush(void)
 {
 	struct mem_cgroup *root;
@@ -50,7 +50,7 @@ int name(void *ctx)				\
 	return call_all();			\
 }
 
-/* Programs that can be run without being attached. */
+/* For program types that test_progs can run without attaching them. */
 #define PROG_RUN(name, section)			\
 SEC(section)					\
 __success __retval(0)				\
@@ -59,7 +59,7 @@ int name(void *ctx)				\
 	return call_all();			\
 }
 
-/* Programs whose return value the verifier wants to be within bounds. */
+/* For program types whose return value the verifier checks. */
 #define PROG_RETURNS(name, section, value)	\
 SEC(section)					\
 __success					\

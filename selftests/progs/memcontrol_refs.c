@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Takes and puts references to memory cgroups, many times or for a while. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In. */
+/* Input. */
 u64 cgroup_id;
 u32 pairs;
 
-/* In, while hold runs. */
+/* Input, while hold runs. */
 volatile bool release;
 
-/* Out. */
+/* Output. */
 volatile bool holding;
 u64 done;
 
@@ -34,7 +35,7 @@ int get_and_put(void *ctx)
 		count++;
 	}
 	bpf_cgroup_release(cgrp);
-	/* More than one CPU runs this at once. */
+	/* Atomic, because several CPUs run this at once. */
 	__sync_fetch_and_add(&done, count);
 	return 0;
 }
@@ -61,18 +62,13 @@ SEC("syscall")
 int hold(void *ctx)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 	int ret;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return 1;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
-		return 2;
+		return 1;
 	holding = true;
-	ret = wait_until(release) ? 0 : 3;
+	ret = wait_until(release) ? 0 : 2;
 	bpf_put_mem_cgroup(memcg);
 	return ret;
 }

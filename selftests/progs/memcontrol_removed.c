@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Cgroups that are being removed. rmdir() returns before the csses are offline:
- * that takes an RCU grace period for each reference counter, then a worker, which
+ * Looks up the memory cgroup of cgroups that are being removed. rmdir() returns before the
+ * csses are offline: each reference counter needs an RCU grace period, and then a worker
  * clears cgroup->subsys[].
  */
 #include <vmlinux.h>
@@ -20,25 +20,25 @@ struct {
 	__type(value, struct stash);
 } stashes SEC(".maps");
 
-/* In: a cgroup that still exists, and where needed its parent. */
+/* Input: a cgroup that still exists, and for ask_after_last_put its parent. */
 u64 cgroup_id, parent_id;
 
-/* In, while a program runs: user space has removed the cgroup. */
+/* Input, while a program runs: user space has removed the cgroup. */
 volatile bool removed;
 
-/* In, while a program runs: user space has said what went wrong. */
+/* Input, while a program runs: user space has reported the failure. */
 volatile bool reported;
 
-/* Out, while a program runs: it holds what it has to hold; it has asked. */
+/* Output, while a program runs: it holds its lock or reference; it has called the kfunc. */
 volatile bool holding, asked;
 
-/* Out: the id of the memory cgroup's cgroup, 0 for NULL. */
+/* Output: the id of the memory cgroup's cgroup, 0 for NULL. */
 u64 answer;
 
-/* Out: the reference count of a memory css, before the last put, after it, and after the get. */
+/* Output: the reference count of a memory css before and after the last put, and after the get. */
 s64 before_put, after_put, after_get;
 
-/* Puts @cgrp, which may be NULL, in the place of what the map holds. */
+/* Replaces the cgroup in the map with @cgrp, which may be NULL. */
 static __always_inline int exchange(struct cgroup *cgrp)
 {
 	struct cgroup *old;
@@ -74,7 +74,7 @@ int drop_stash(void *ctx)
 	return exchange(NULL);
 }
 
-/* Asks the self css of the stashed cgroup, removed or not. */
+/* Looks up the memory cgroup of the stashed cgroup, removed or not. */
 SEC("syscall")
 int ask_stash(void *ctx)
 {
@@ -97,8 +97,8 @@ int ask_stash(void *ctx)
 }
 
 /*
- * The RCU read lock, taken before rmdir(), keeps the grace period from ending: the
- * cgroup is removed and cannot go offline before this is done.
+ * Takes the RCU read lock before rmdir(), which keeps the grace period from ending: the
+ * cgroup is removed but cannot go offline before this program ends.
  */
 SEC("syscall")
 int ask_before_offline(void *ctx)
@@ -120,7 +120,7 @@ int ask_before_offline(void *ctx)
 	return ret;
 }
 
-/* The flags of include/linux/percpu-refcount.h: atomic, and killed. */
+/* The flags "atomic" and "dead" of include/linux/percpu-refcount.h. */
 #define PERCPU_REF_ATOMIC_DEAD	3
 
 static __always_inline s64 refcount(struct cgroup_subsys_state *css)
@@ -129,48 +129,36 @@ static __always_inline s64 refcount(struct cgroup_subsys_state *css)
 }
 
 /*
- * Drops the last reference of a memory css, and asks that very css. RCU keeps
- * its memory, but nobody may take a reference to it any more.
+ * Puts the last reference to a memory css and then calls the kfunc with that css. RCU still
+ * protects its memory, but no new reference may be taken.
  */
 SEC("syscall")
 int ask_after_last_put(void *ctx)
 {
 	struct mem_cgroup *parent, *memcg, *again;
 	struct cgroup_subsys_state *pos;
-	struct cgroup *cgrp;
 	int ret;
 
-	cgrp = bpf_cgroup_from_id(parent_id);
-	if (!cgrp)
-		return 1;
-	parent = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	parent = memcg_from_cgroup_id(parent_id);
 	if (!parent)
-		return 2;
-
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp) {
-		bpf_put_mem_cgroup(parent);
-		return 3;
-	}
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+		return 1;
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg) {
 		bpf_put_mem_cgroup(parent);
-		return 4;
+		return 2;
 	}
 	holding = true;
 
-	/* Offline, and everyone else has let go: this reference is the last. */
+	/* Wait until the css is offline and this reference is the last. */
 	if (!wait_until(removed &&
 			(memcg->css.refcnt.percpu_count_ptr & PERCPU_REF_ATOMIC_DEAD) ==
 				PERCPU_REF_ATOMIC_DEAD &&
 			refcount(&memcg->css) == 1)) {
-		ret = 5;
+		ret = 3;
 		goto put;
 	}
 
-	ret = 6;
+	ret = 4;
 	bpf_rcu_read_lock();
 	bpf_for_each(css, pos, &parent->css, BPF_CGROUP_ITER_CHILDREN) {
 		if (pos->cgroup->kn->id != cgroup_id)
@@ -183,7 +171,7 @@ int ask_after_last_put(void *ctx)
 		answer = again ? memcg_cgroup_id(again) : 0;
 		asked = true;
 		if (again) {
-			/* This releases the css a second time: the kernel may not survive. */
+			/* This put releases the css a second time, which may crash the kernel. */
 			wait_until(reported);
 			bpf_put_mem_cgroup(again);
 		}

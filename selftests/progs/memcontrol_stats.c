@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Reads the statistics of a memory cgroup. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 #include "memcontrol_stats.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* The indexes depend on the kernel's configuration: user space has them from here. */
+/* The indexes depend on the kernel's configuration, so user space reads them from here. */
 const volatile struct memcontrol_stat page_stats[] = {
 	{ "anon", NR_ANON_MAPPED },
 	{ "file", NR_FILE_PAGES },
@@ -58,7 +59,7 @@ const volatile struct memcontrol_stat memory_events[] = {
 	{ "sock_throttled", MEMCG_SOCK_THROTTLED },
 };
 
-/* What the system counts and no memory cgroup does. */
+/* Statistics that the system counts but memory cgroups do not. */
 const volatile struct memcontrol_stat uncounted_page_stats[] = {
 	{ "NR_ISOLATED_ANON", NR_ISOLATED_ANON },
 	{ "NR_ISOLATED_FILE", NR_ISOLATED_FILE },
@@ -79,11 +80,11 @@ const volatile int nr_page_stats = MEMCG_NR_STAT;
 const volatile int nr_vm_events = NR_VM_EVENT_ITEMS;
 const volatile int nr_memory_events = MEMCG_NR_MEMORY_EVENTS;
 
-/* In. */
+/* Input. */
 u64 cgroup_id;
 int idx;
 
-/* Out. */
+/* Output. */
 __u64 usage;
 __u64 page_values[ARRAY_SIZE(page_stats)];
 __u64 vm_values[ARRAY_SIZE(vm_events)];
@@ -94,16 +95,11 @@ SEC("syscall")
 int read_stats(void *ctx)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 	int i;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return 1;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
-		return 2;
+		return 1;
 
 	bpf_mem_cgroup_flush_stats(memcg);
 	usage = bpf_mem_cgroup_usage(memcg);
@@ -118,20 +114,15 @@ int read_stats(void *ctx)
 	return 0;
 }
 
-/* Every reader at one index, valid or not. */
+/* Calls every reader at one index, valid or not. */
 SEC("syscall")
 int read_index(void *ctx)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return 1;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
-		return 2;
+		return 1;
 
 	page_value = bpf_mem_cgroup_page_state(memcg, idx);
 	vm_value = bpf_mem_cgroup_vm_events(memcg, idx);

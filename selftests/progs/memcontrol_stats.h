@@ -2,7 +2,7 @@
 #ifndef __MEMCONTROL_STATS_H
 #define __MEMCONTROL_STATS_H
 
-/* The kernel's index of a statistic, and its name in cgroupfs. */
+/* A statistic: its name in cgroupfs and its index in the kernel. */
 struct memcontrol_stat {
 	char name[28];
 	int idx;

@@ -1,27 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Calls the kfuncs from struct_ops programs. */
 #include <vmlinux.h>
 #include "memcontrol_common.h"
 
 char _license[] SEC("license") = "GPL";
 
-/* In. */
+/* Input. */
 u64 cgroup_id;
 
-/* Out: the id of the memory cgroup's cgroup, 0 for NULL; its usage in bytes. */
+/* Output: the id of the memory cgroup's cgroup, 0 for NULL; its usage in bytes. */
 u64 answer, usage;
 
 static __always_inline int get_and_put(bool flush)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
-		return 1;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
+	memcg = memcg_from_cgroup_id(cgroup_id);
 	if (!memcg)
-		return 2;
+		return 1;
 	if (flush)
 		bpf_mem_cgroup_flush_stats(memcg);
 	answer = memcg_cgroup_id(memcg);
@@ -36,7 +32,7 @@ int BPF_PROG(test_1, struct bpf_dummy_ops_state *state)
 	return get_and_put(false);
 }
 
-/* Only under RCU: a css that the program holds no reference to. */
+/* The program holds no reference to this css; RCU protects it. */
 SEC("struct_ops/test_2")
 int BPF_PROG(test_2, struct bpf_dummy_ops_state *state, int a1, unsigned short a2,
 	     char a3, unsigned long a4)
