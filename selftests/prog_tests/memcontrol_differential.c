@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writes down what the kfuncs answer about a tree of cgroups that use memory in many
- * ways. vm/differential compares two kernels by it, one with Linux's C implementation
- * and one with the module: nothing here knows which of them it runs on.
+ * Records what the kfuncs return for a tree of cgroups that use memory in many ways. The runner
+ * compares the records of two kernels, one with Linux's C implementation and one with the
+ * module. Nothing here knows which of them it runs on.
  *
- * All of it is done some times over, each time from nothing. What differs between
- * repetitions is noise, and what does not has to be the same on both kernels. So there
- * is little noise to be made: run it without address space randomization (setarch -R),
- * which decides over a fault here and there, and in a guest of its own.
+ * The test repeats the recording, each time from scratch. Values that differ between
+ * repetitions are noise; all others must be the same on both kernels. To keep the noise low,
+ * run the test in a guest of its own and without address space randomization (setarch -R),
+ * which changes the number of page faults.
  */
 #include <stdarg.h>
 #include <sys/mount.h>
@@ -17,29 +17,25 @@
 #include "progs/memcontrol_differential.h"
 #include "memcontrol_differential.skel.h"
 
-/* What the readers return for what is not counted. */
-#define INVALID		(~0ULL)
-
 #define REPETITIONS	3
 #define FLUSHES		5
 
-#define ROOT_CGROUP_ID	1
 #define MAX_PROCESSES	(2 * ARRAY_SIZE(roles) + FLUSHES)
 
-/* For the time of the test. */
+/* Settings that hold during the test. */
 static struct setting {
 	const char *file, *value;
 	char old[64];
 } settings[] = {
 	{ "/sys/module/zswap/parameters/enabled", "Y" },
 	{ "/sys/kernel/mm/transparent_hugepage/enabled", "madvise" },
-	/* Nobody but the processes above collapses, ages or writes back pages. */
+	/* Only the test's processes collapse, age or write back pages. */
 	{ "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "3600000" },
 	{ "/sys/kernel/mm/lru_gen/enabled", "1" },
 	{ "/proc/sys/vm/dirty_writeback_centisecs", "0" },
 };
 
-/* What this kernel lacks of all that is used here, or NULL. */
+/* Returns a file that the test needs and this kernel lacks, or NULL. */
 static const char *missing(void)
 {
 	static const char *const others[] = {
@@ -69,13 +65,13 @@ static bool change_settings(void)
 		f = fopen(s->file, "r");
 		if (!ASSERT_OK_PTR(f, s->file))
 			return false;
-		/* "always [madvise] never" */
+		/* The value may look like "always [madvise] never". */
 		if (fgets(line, sizeof(line), f) && strchr(line, '['))
 			old = strchr(line, '[') + 1;
 		fclose(f);
 		old[strcspn(old, "]\n")] = '\0';
 		strscpy(s->old, old);
-		if (!ASSERT_OK(write_setting(AT_FDCWD, s->file, s->value), s->file))
+		if (!ASSERT_OK(write_text(AT_FDCWD, s->file, s->value), s->file))
 			return false;
 	}
 	return true;
@@ -87,14 +83,14 @@ static void restore_settings(void)
 
 	for (s = settings; s < settings + ARRAY_SIZE(settings); s++) {
 		if (s->old[0])
-			ASSERT_OK(write_setting(AT_FDCWD, s->file, s->old), s->file);
+			ASSERT_OK(write_text(AT_FDCWD, s->file, s->old), s->file);
 	}
 }
 
-/* One repetition; what has been made, for teardown() to undo. */
+/* One repetition, and everything that teardown() must undo. */
 struct run {
 	struct memcontrol_differential *skel;
-	FILE *out;		/* or NULL */
+	FILE *out;		/* NULL: nothing is recorded */
 	int number;
 	bool swap, ext2, tmpfs;
 	int cgroup_fds[ARRAY_SIZE(roles)];
@@ -108,7 +104,7 @@ static const char *role_name(const struct role *role)
 	return strrchr(role->path, '/') + 1;
 }
 
-/* Ids differ between kernels: what is written down are names. */
+/* Ids differ between kernels, so the record has names. */
 static const char *name_of(const struct run *run, __u64 cgroup_id)
 {
 	int i;
@@ -142,20 +138,11 @@ struct job {
 	int cpu;
 };
 
-static int run_on(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	return sched_setaffinity(0, sizeof(cpus), &cpus);
-}
-
 static int do_job(void *arg)
 {
 	struct job *job = arg;
 
-	return run_on(job->cpu) || job->role->work(job->cgroup_fd);
+	return pin_to_cpu(job->cpu) || job->role->work(job->cgroup_fd);
 }
 
 static bool run_to_death(struct job *job)
@@ -175,7 +162,7 @@ static bool run_to_death(struct job *job)
 	       ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "killed");
 }
 
-/* Each process is on a CPU of its own. */
+/* Starts a process on a CPU of its own. */
 static bool start_job(struct run *run, struct job *job)
 {
 	if (job->role->dies)
@@ -195,8 +182,8 @@ static bool make_role(struct run *run, int i)
 	if (!ASSERT_OK_FD(run->cgroup_fds[i], role->path))
 		return false;
 	for (j = 0; j < ARRAY_SIZE(role->set) && role->set[j].file; j++) {
-		if (!ASSERT_OK(write_setting(run->cgroup_fds[i], role->set[j].file,
-					     role->set[j].value), role->set[j].file))
+		if (!ASSERT_OK(write_text(run->cgroup_fds[i], role->set[j].file,
+					  role->set[j].value), role->set[j].file))
 			return false;
 	}
 	if (role->below && !ASSERT_OK(enable_controllers(role->path, role->below), role->path))
@@ -205,7 +192,7 @@ static bool make_role(struct run *run, int i)
 	return ASSERT_NEQ(run->ids[i], 0, role->path);
 }
 
-/* File systems and swap are new each time: nothing is cached, and slots are in order. */
+/* File systems and swap are new each time, so nothing is cached and swap slots are in order. */
 static bool setup(struct run *run)
 {
 	struct job job;
@@ -225,8 +212,8 @@ static bool setup(struct run *run)
 		if (!make_role(run, i))
 			return false;
 	}
-	/* Room for huge pages. */
-	if (!ASSERT_OK(write_setting(AT_FDCWD, "/proc/sys/vm/compact_memory", "1"), "compact"))
+	/* Make room for huge pages. */
+	if (!ASSERT_OK(write_text(AT_FDCWD, "/proc/sys/vm/compact_memory", "1"), "compact"))
 		return false;
 	for (i = 0; i < ARRAY_SIZE(roles); i++) {
 		job.role = &roles[i];
@@ -245,7 +232,7 @@ static void teardown(struct run *run)
 
 	while (run->nr_processes)
 		stop_child(&run->processes[--run->nr_processes]);
-	/* Files of a process that is dead may be closed a little later. */
+	/* The kernel may close the files of a dead process a little later: wait for that. */
 	if (run->tmpfs)
 		ASSERT_TRUE(poll_until(!umount(tmpfs)), "umount tmpfs");
 	if (run->ext2)
@@ -261,8 +248,8 @@ static void teardown(struct run *run)
 }
 
 /*
- * Until all that has happened is in the figures, which is when the kernel has flushed
- * everything: the second flush to begin says that the first one is over.
+ * Waits until the statistics include everything that has happened: when the second flush of
+ * all statistics has begun, the first one is complete.
  */
 static bool settle(struct run *run)
 {
@@ -275,7 +262,7 @@ static bool settle(struct run *run)
 			   "settled");
 }
 
-/* In the order of the indexes; a dash stands for what the kfunc calls invalid. */
+/* Records values in the order of the indexes; a dash stands for INVALID. */
 static void observe_values(struct run *run, const char *role, const char *kfunc,
 			   const __u64 *values, int nr)
 {
@@ -325,8 +312,8 @@ static void read_csses(struct run *run, __u64 cgroup_id)
 }
 
 /*
- * What has just been allocated is there after a flush, because it is more than a flush
- * may leave out; without one, it would take the kernel up to two seconds.
+ * Records whether memory that was just allocated is in the statistics after a flush. It is
+ * more than a flush may leave out; without a flush, the kernel takes up to two seconds.
  */
 static void read_flushes(struct run *run)
 {
@@ -347,7 +334,7 @@ static void read_flushes(struct run *run)
 	}
 }
 
-/* When all references were put, removed cgroups do not stay. */
+/* Records whether removed cgroups are freed, now that all references were put. */
 static void read_dying(struct run *run, int workdir)
 {
 	static const char *const keys[] = { "nr_dying_descendants", "nr_dying_subsys_memory" };
@@ -355,12 +342,12 @@ static void read_dying(struct run *run, int workdir)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		poll_until((dying = read_cgroup_key(workdir, "cgroup.stat", keys[i])) == 0);
+		poll_until((dying = read_number(workdir, "cgroup.stat", keys[i])) == 0);
 		observe(run, "observed dying %d %s %lld\n", run->number, keys[i], dying);
 	}
 }
 
-/* The first time is not written down: it warms caches up. */
+/* Repetition 0 is not recorded: it warms up caches. */
 static void repeat(struct memcontrol_differential *skel, FILE *out, int number)
 {
 	struct run repetition = { .skel = skel, .out = number ? out : NULL, .number = number };
@@ -388,7 +375,7 @@ static void repeat(struct memcontrol_differential *skel, FILE *out, int number)
 	close(workdir);
 }
 
-/* The kernel's names of a kfunc's indexes; returns @end, or their end if that is higher. */
+/* Records the kernel's names of a kfunc's indexes; returns the higher of @end and their end. */
 static int write_names(FILE *out, const struct btf *btf, const char *kfunc, const char *name,
 		       int end)
 {
@@ -410,7 +397,7 @@ static int write_names(FILE *out, const struct btf *btf, const char *kfunc, cons
 	return end;
 }
 
-/* Every index below @end and some beyond, and what is one of them to who looks at a part. */
+/* Chooses all indexes below @end, some beyond, and some that are valid only when truncated. */
 static bool choose_indexes(struct memcontrol_differential *skel, int end)
 {
 	int *idx = skel->bss->indexes, i, nr = 0;
@@ -473,14 +460,11 @@ void serial_test_memcontrol_differential(void)
 	int i;
 
 	if (!file) {
-		printf("%s:SKIP: MEMCONTROL_DIFFERENTIAL names no file for the observations\n",
-		       __func__);
-		test__skip();
+		skip_because("MEMCONTROL_DIFFERENTIAL does not name a file for the record");
 		return;
 	}
 	if (missing()) {
-		printf("%s:SKIP: this kernel does not have %s\n", __func__, missing());
-		test__skip();
+		skip_because("this kernel does not have %s", missing());
 		return;
 	}
 	out = fopen(file, "w");
@@ -501,9 +485,9 @@ void serial_test_memcontrol_differential(void)
 				roles[i].charged);
 	}
 
-	/* Where a process starts decides which CPU's batches its first pages are in. */
+	/* Start on CPU 0: a process's first pages are in the batches of the CPU it starts on. */
 	if (ASSERT_OK(sched_getaffinity(0, sizeof(cpus), &cpus), "getaffinity") &&
-	    ASSERT_OK(run_on(0), "setaffinity") && change_settings()) {
+	    ASSERT_OK(pin_to_cpu(0), "setaffinity") && change_settings()) {
 		for (i = 0; i <= REPETITIONS; i++)
 			repeat(skel, out, i);
 		fprintf(out, "observed end %d\n", REPETITIONS);

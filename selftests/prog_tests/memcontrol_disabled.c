@@ -1,63 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0
-/* With cgroup_disable=memory on the kernel's command line, there is no memory cgroup. */
-#include "memcontrol_oom.h"
-#include "memcontrol_get.skel.h"
-#include "memcontrol_oom_registry.skel.h"
+/* With cgroup_disable=memory on the kernel's command line, no css has a memory cgroup. */
+#include "memcontrol_get.h"
+#include "memcontrol_oom_registry.h"
 
-static void check(struct memcontrol_get *skel, struct bpf_program *prog, __u64 cgroup_id)
+static struct memcontrol_get *skel;
+static __u64 id;
+
+/* Programs whose result must be NULL, here and for the root. */
+static const struct disabled_case {
+	const char *name, *prog;
+	bool of_root;
+} cases[] = {
+	SUBTEST_NAMED("self_css", "get_self"),
+	SUBTEST_NAMED("pids_css", "get_pids_css"),
+	SUBTEST_NAMED("root_self_css", "get_self", true),
+	SUBTEST_NAMED("current", "get_current"),
+	SUBTEST_NAMED("get_root_mem_cgroup", "get_root"),
+};
+
+static void check_null(const struct disabled_case *c)
 {
-	skel->bss->cgroup_id = cgroup_id;
-	skel->bss->answer = -1;
-	if (ASSERT_OK(run_syscall_prog(prog), bpf_program__name(prog)))
-		ASSERT_EQ(skel->bss->answer, 0, "NULL");
+	check_get(skel, c->prog, c->of_root ? ROOT_CGROUP_ID : id, 0);
 }
 
-static void check_policy(__u64 cgroup_id)
+static void test_oom_policy(void)
 {
-	struct memcontrol_oom_registry *skel;
-	struct bpf_link *link;
-
-	skel = oom_policy_load(memcontrol_oom_registry, policy, cgroup_id);
-	if (!ASSERT_OK_PTR(skel, "load"))
-		return;
-	link = bpf_map__attach_struct_ops(skel->maps.policy);
-	if (ASSERT_ERR_PTR(link, "attach"))
-		ASSERT_EQ(errno, EOPNOTSUPP, "error");
-	else
-		bpf_link__destroy(link);
-	memcontrol_oom_registry__destroy(skel);
+	check_not_supported(id);
 }
 
-/* What the kernel kills first. */
-static int be_first(void *arg)
+static void test_oom_policy_of_root(void)
 {
-	size_t size = MB;
-
-	return write_oom_score_adj("1000") || touch_memory(&size);
+	check_not_supported(0);
 }
 
-static void out_of_memory(void)
+static void test_out_of_memory(void)
 {
 	struct memcontrol_oom_calls *calls;
 	struct bpf_oom_policy_info info;
 	struct memcontrol_child child;
+	size_t size = MB;
 
 	calls = memcontrol_oom_calls__open_and_load();
 	if (!ASSERT_OK_PTR(calls, "open_and_load"))
 		return;
 	ASSERT_EQ(oom_policy_info(calls, 0, &info), -ENOENT, "no policy");
-	if (start_child(&child, "/disabled", be_first, NULL)) {
+	if (start_child(&child, "/disabled", touch_memory_as_first, &size)) {
 		ASSERT_OK(oom_call(calls, 0, 0, 0), "bpf_out_of_memory");
-		ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "the kernel's own choice");
+		ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "killed");
 		close(child.ready_fd);
 	}
 	memcontrol_oom_calls__destroy(calls);
 }
 
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(oom_policy),
+	SUBTEST(oom_policy_of_root),
+	SUBTEST(out_of_memory),
+};
+
 void serial_test_memcontrol_disabled(void)
 {
-	struct memcontrol_get *skel;
-	__u64 id;
 	int fd;
 
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
@@ -66,8 +68,7 @@ void serial_test_memcontrol_disabled(void)
 	if (!ASSERT_OK_FD(fd, "root cgroup"))
 		goto cleanup;
 	if (file_contains_word(fd, "cgroup.controllers", "memory")) {
-		printf("%s:SKIP: the memory controller is not disabled\n", __func__);
-		test__skip();
+		skip_because("the memory controller is not disabled");
 		goto close;
 	}
 	if (!make_cgroup("/disabled"))
@@ -77,22 +78,8 @@ void serial_test_memcontrol_disabled(void)
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		goto close;
 
-	if (test__start_subtest("self_css"))
-		check(skel, skel->progs.get_self, id);
-	if (test__start_subtest("pids_css"))
-		check(skel, skel->progs.get_pids_css, id);
-	if (test__start_subtest("root_self_css"))
-		check(skel, skel->progs.get_self, ROOT_CGROUP_ID);
-	if (test__start_subtest("current"))
-		check(skel, skel->progs.get_current, 0);
-	if (test__start_subtest("get_root_mem_cgroup"))
-		check(skel, skel->progs.get_root, 0);
-	if (test__start_subtest("oom_policy"))
-		check_policy(id);
-	if (test__start_subtest("oom_policy_of_root"))
-		check_policy(0);
-	if (test__start_subtest("out_of_memory"))
-		out_of_memory();
+	run_cases(cases, check_null);
+	run_subtests(subtests);
 
 	memcontrol_get__destroy(skel);
 close:

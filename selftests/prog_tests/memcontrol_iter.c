@@ -1,34 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <sys/mman.h>
+/* Walks over cgroups and over memory csses, with every kind of iterator. */
 #include "memcontrol_helpers.h"
 #include "memcontrol_iter.skel.h"
 
-/* Two memory cgroups, of /walk and /walk/a, in a tree of four cgroups. */
+/* The tree has four cgroups and two memory cgroups: those of /walk and /walk/a. */
 static const char *const paths[] = { "/walk", "/walk/a", "/walk/a/x", "/walk/a/y" };
 
-#define ANON_SIZE	(8 << 20)
+#define ANON_SIZE	(8 * MB)
 
-static int use_memory(void *arg)
-{
-	void *map;
+static struct memcontrol_iter *skel;
+static int walk_fd;
 
-	map = mmap(NULL, ANON_SIZE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-	if (map == MAP_FAILED)
-		return 1;
-	memset(map, 1, ANON_SIZE);
-	return 0;
-}
-
-static void reset(struct memcontrol_iter *skel)
-{
-	memset(skel->bss, 0, sizeof(*skel->bss));
-}
-
-static void run_iter(struct bpf_program *prog, int cgroup_fd)
+static void run_iter(struct bpf_program *prog)
 {
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	union bpf_iter_link_info linfo = {
-		.cgroup.cgroup_fd = cgroup_fd,
+		.cgroup.cgroup_fd = walk_fd,
 		.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE,
 	};
 	struct bpf_link *link;
@@ -42,28 +29,59 @@ static void run_iter(struct bpf_program *prog, int cgroup_fd)
 		return;
 	fd = bpf_iter_create(bpf_link__fd(link));
 	if (ASSERT_OK_FD(fd, "iter_create")) {
-		/* The program prints nothing: what counts is in its globals. */
+		/* The program prints nothing: its results are in its globals. */
 		ASSERT_EQ(read(fd, buf, sizeof(buf)), 0, "read");
 		close(fd);
 	}
 	bpf_link__destroy(link);
 }
 
-static void check_walk(struct memcontrol_iter *skel)
+static void check_walk(struct bpf_program *prog)
 {
+	memset(skel->bss, 0, sizeof(*skel->bss));
+	run_iter(prog);
 	ASSERT_EQ(skel->bss->cgroups, 4, "cgroups");
 	ASSERT_EQ(skel->bss->nulls, 0, "cgroups without a memcg");
-	ASSERT_EQ(skel->bss->naive_memcgs, 4, "memcgs, as often as met");
+	ASSERT_EQ(skel->bss->naive_memcgs, 4, "memcgs, one a cgroup");
 	ASSERT_EQ(skel->bss->memcgs, 2, "memcgs, each once");
-	/* x and y add what /walk/a has already added: the process's memory, twice. */
+	/* At x and y, the naive walk adds the usage of /walk/a, the process's memory, again. */
 	ASSERT_GE(skel->bss->naive_usage, skel->bss->usage + 2 * ANON_SIZE, "naive usage");
 }
+
+static void test_iter(void)
+{
+	check_walk(skel->progs.walk);
+}
+
+static void test_iter_sleepable(void)
+{
+	check_walk(skel->progs.walk_sleepable);
+}
+
+static void test_css_iter(void)
+{
+	memset(skel->bss, 0, sizeof(*skel->bss));
+	skel->bss->cgroup_id = get_cgroup_id("/walk");
+	if (!ASSERT_OK(run_syscall_prog(skel->progs.walk_csses), "walk_csses"))
+		return;
+	ASSERT_EQ(skel->bss->cgroups, 2, "csses");
+	ASSERT_EQ(skel->bss->nulls, 0, "csses without a memcg");
+	ASSERT_EQ(skel->bss->memcgs, 2, "memcgs");
+	ASSERT_EQ(skel->bss->naive_memcgs, 2, "memcgs, one a css");
+	ASSERT_EQ(skel->bss->naive_usage, skel->bss->usage, "usage");
+}
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(iter),
+	SUBTEST(iter_sleepable),
+	SUBTEST(css_iter),
+};
 
 void test_memcontrol_iter(void)
 {
 	struct memcontrol_child child;
-	struct memcontrol_iter *skel;
-	int i, fd;
+	size_t size = ANON_SIZE;
+	int i;
 
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
@@ -73,38 +91,18 @@ void test_memcontrol_iter(void)
 		if (i == 0 && !ASSERT_OK(enable_controllers(paths[i], "memory"), "enable"))
 			goto cleanup;
 	}
-	if (!start_child(&child, "/walk/a/x", use_memory, NULL))
+	if (!start_child(&child, "/walk/a/x", touch_memory, &size))
 		goto cleanup;
 	skel = memcontrol_iter__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		goto stop;
-	fd = create_and_get_cgroup("/walk");
-	if (!ASSERT_OK_FD(fd, "open"))
+	walk_fd = create_and_get_cgroup("/walk");
+	if (!ASSERT_OK_FD(walk_fd, "open"))
 		goto destroy;
 
-	if (test__start_subtest("iter")) {
-		reset(skel);
-		run_iter(skel->progs.walk, fd);
-		check_walk(skel);
-	}
-	if (test__start_subtest("iter_sleepable")) {
-		reset(skel);
-		run_iter(skel->progs.walk_sleepable, fd);
-		check_walk(skel);
-	}
-	if (test__start_subtest("css_iter")) {
-		reset(skel);
-		skel->bss->cgroup_id = get_cgroup_id("/walk");
-		if (ASSERT_OK(run_syscall_prog(skel->progs.walk_csses), "walk_csses")) {
-			ASSERT_EQ(skel->bss->cgroups, 2, "csses");
-			ASSERT_EQ(skel->bss->nulls, 0, "csses without a memcg");
-			ASSERT_EQ(skel->bss->memcgs, 2, "memcgs");
-			ASSERT_EQ(skel->bss->naive_memcgs, 2, "memcgs, as often as met");
-			ASSERT_EQ(skel->bss->naive_usage, skel->bss->usage, "usage");
-		}
-	}
+	run_subtests(subtests);
 
-	close(fd);
+	close(walk_fd);
 destroy:
 	memcontrol_iter__destroy(skel);
 stop:

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* References that maps keep. When the map lets go, so does the memory cgroup. */
-#include <sched.h>
+/* A map keeps a memory cgroup alive while it holds the reference, and puts it with the element. */
 #include "memcontrol_helpers.h"
 #include "memcontrol_kptr.skel.h"
 #include "memcontrol_kptr_failure.skel.h"
@@ -9,6 +8,7 @@
 #define FIRST	TOP "/first"
 #define SECOND	TOP "/second"
 
+static struct memcontrol_kptr *skel;
 static int top_fd;
 
 static bool store(struct memcontrol_kptr *skel, const struct bpf_program *prog, const char *path)
@@ -18,14 +18,14 @@ static bool store(struct memcontrol_kptr *skel, const struct bpf_program *prog, 
 	return ASSERT_OK(run_syscall_prog(prog), bpf_program__name(prog));
 }
 
-static void take(struct memcontrol_kptr *skel, const struct bpf_program *prog, __u64 expected)
+static void take(const struct bpf_program *prog, __u64 expected)
 {
 	skel->bss->previous = -1;
 	if (ASSERT_OK(run_syscall_prog(prog), bpf_program__name(prog)))
-		ASSERT_EQ(skel->bss->previous, expected, "what was kept");
+		ASSERT_EQ(skel->bss->previous, expected, "the cgroup whose memcg the map kept");
 }
 
-static void test_exchange(struct memcontrol_kptr *skel)
+static void test_exchange(void)
 {
 	__u64 first, second;
 
@@ -34,19 +34,19 @@ static void test_exchange(struct memcontrol_kptr *skel)
 	first = get_cgroup_id(FIRST);
 	second = get_cgroup_id(SECOND);
 	if (store(skel, skel->progs.store_array, FIRST))
-		ASSERT_EQ(skel->bss->previous, 0, "empty");
+		ASSERT_EQ(skel->bss->previous, 0, "the slot was empty");
 	if (store(skel, skel->progs.store_array, SECOND))
-		ASSERT_EQ(skel->bss->previous, first, "the first");
-	/* Nothing else puts one in meanwhile, so nothing comes out. */
-	take(skel, skel->progs.read_array, 0);
-	take(skel, skel->progs.take_array, second);
-	take(skel, skel->progs.take_array, 0);
+		ASSERT_EQ(skel->bss->previous, first, "the slot kept the first");
+	/* No other program fills the slot meanwhile, so putting it back displaces nothing. */
+	take(skel->progs.read_array, 0);
+	take(skel->progs.take_array, second);
+	take(skel->progs.take_array, 0);
 	remove_cgroup(FIRST);
 	remove_cgroup(SECOND);
 	check_freed(top_fd);
 }
 
-/* The program has ended, and its reference is still there. */
+/* Has @prog store a reference in a map and end: the map keeps the memory cgroup. */
 static bool keep(struct memcontrol_kptr *skel, const struct bpf_program *prog)
 {
 	if (!make_cgroup(FIRST) || !make_cgroup(SECOND) || !store(skel, prog, FIRST))
@@ -57,21 +57,21 @@ static bool keep(struct memcontrol_kptr *skel, const struct bpf_program *prog)
 	return true;
 }
 
-static void test_take(struct memcontrol_kptr *skel)
+static void test_take(void)
 {
 	__u64 kept;
 
 	if (!keep(skel, skel->progs.store_array))
 		return;
 	kept = skel->bss->cgroup_id;
-	take(skel, skel->progs.read_array, 0);
+	take(skel->progs.read_array, 0);
 	check_held(top_fd, 1);
-	take(skel, skel->progs.take_array, kept);
+	take(skel->progs.take_array, kept);
 	check_freed(top_fd);
 }
 
-/* User space sees no pointer, and what it writes is not taken for one. */
-static void test_user_space(struct memcontrol_kptr *skel)
+/* User space reads zero for a pointer, and its writes do not reach the pointer. */
+static void test_user_space(void)
 {
 	const struct bpf_map *map = skel->maps.array;
 	__u64 kept, value = -1;
@@ -81,25 +81,25 @@ static void test_user_space(struct memcontrol_kptr *skel)
 		return;
 	kept = skel->bss->cgroup_id;
 	ASSERT_OK(bpf_map__lookup_elem(map, &key, sizeof(key), &value, sizeof(value), 0), "lookup");
-	ASSERT_EQ(value, 0, "what user space sees");
+	ASSERT_EQ(value, 0, "value that user space reads");
 	value = 0xdead000000000000;
 	ASSERT_OK(bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), 0), "update");
-	take(skel, skel->progs.take_array, kept);
+	take(skel->progs.take_array, kept);
 	check_freed(top_fd);
 }
 
-static void nothing(struct memcontrol_kptr *skel, struct bpf_map *map)
+static void nothing(const struct bpf_map *map)
 {
 }
 
-static void delete(struct memcontrol_kptr *skel, struct bpf_map *map)
+static void delete(const struct bpf_map *map)
 {
 	__u32 key = 0;
 
 	ASSERT_OK(bpf_map__delete_elem(map, &key, sizeof(key), 0), "delete");
 }
 
-static void overwrite(struct memcontrol_kptr *skel, struct bpf_map *map)
+static void overwrite(const struct bpf_map *map)
 {
 	__u64 value = 0;
 	__u32 key = 0;
@@ -107,8 +107,8 @@ static void overwrite(struct memcontrol_kptr *skel, struct bpf_map *map)
 	ASSERT_OK(bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), 0), "update");
 }
 
-/* More elements than there is room for. */
-static void evict(struct memcontrol_kptr *skel, struct bpf_map *map)
+/* Adds more elements than the map has room for. */
+static void evict(const struct bpf_map *map)
 {
 	__u64 value = 0;
 	__u32 key;
@@ -120,62 +120,56 @@ static void evict(struct memcontrol_kptr *skel, struct bpf_map *map)
 	}
 }
 
-/*
- * Whatever becomes of an element, its reference is put: when the memory of the element
- * is freed, and that is when the map is, if not before.
- */
-static void test_map_free(const char *name,
-			  void (*before)(struct memcontrol_kptr *skel, struct bpf_map *map))
+/* A kind of map, and what happens to the element before the map is freed. */
+static const struct map_case {
+	const char *name, *map;
+	void (*before)(const struct bpf_map *map);
+} map_cases[] = {
+	SUBTEST_NAMED("map_free_array", "array", nothing),
+	SUBTEST_NAMED("map_free_hash", "hash", nothing),
+	SUBTEST_NAMED("map_free_hash_no_prealloc", "hash_no_prealloc", nothing),
+	SUBTEST_NAMED("map_free_lru_hash", "lru_hash", nothing),
+	SUBTEST_NAMED("overwrite_array", "array", overwrite),
+	SUBTEST_NAMED("overwrite_hash", "hash", overwrite),
+	SUBTEST_NAMED("overwrite_hash_no_prealloc", "hash_no_prealloc", overwrite),
+	SUBTEST_NAMED("overwrite_lru_hash", "lru_hash", overwrite),
+	SUBTEST_NAMED("delete_hash", "hash", delete),
+	SUBTEST_NAMED("delete_hash_no_prealloc", "hash_no_prealloc", delete),
+	SUBTEST_NAMED("delete_lru_hash", "lru_hash", delete),
+	SUBTEST_NAMED("evict_lru_hash", "lru_hash", evict),
+};
+
+/* The reference is put when the element's memory is freed: with the map at the latest. */
+static void check_map_case(const struct map_case *c)
 {
-	struct memcontrol_kptr *skel;
+	struct memcontrol_kptr *own;
 	struct bpf_program *prog;
 	struct bpf_map *map;
 	char prog_name[64];
 
-	skel = memcontrol_kptr__open_and_load();
-	if (!ASSERT_OK_PTR(skel, "open_and_load"))
+	own = memcontrol_kptr__open_and_load();
+	if (!ASSERT_OK_PTR(own, "open_and_load"))
 		return;
-	snprintf(prog_name, sizeof(prog_name), "store_%s", name);
-	prog = bpf_object__find_program_by_name(skel->obj, prog_name);
-	map = bpf_object__find_map_by_name(skel->obj, name);
-	if (ASSERT_OK_PTR(prog, prog_name) && ASSERT_OK_PTR(map, name) && keep(skel, prog))
-		before(skel, map);
-	memcontrol_kptr__destroy(skel);
+	snprintf(prog_name, sizeof(prog_name), "store_%s", c->map);
+	prog = bpf_object__find_program_by_name(own->obj, prog_name);
+	map = bpf_object__find_map_by_name(own->obj, c->map);
+	if (ASSERT_OK_PTR(prog, prog_name) && ASSERT_OK_PTR(map, c->map) && keep(own, prog))
+		c->before(map);
+	memcontrol_kptr__destroy(own);
 	check_freed(top_fd);
-}
-
-struct exchanger {
-	const struct bpf_program *prog;
-	int cpu, ret;
-};
-
-static void *exchanger_fn(void *arg)
-{
-	struct exchanger *exchanger = arg;
-	cpu_set_t set;
-	int i;
-
-	CPU_ZERO(&set);
-	CPU_SET(exchanger->cpu, &set);
-	exchanger->ret = sched_setaffinity(0, sizeof(set), &set);
-	for (i = 0; i < 10 && !exchanger->ret; i++)
-		exchanger->ret = run_syscall_prog(exchanger->prog);
-	return NULL;
 }
 
 #define CPUS	2
 #define ROUNDS	20000
 
-/* One slot, from two CPUs. Each reference comes out once: the first one goes into nothing. */
-static void test_concurrent(struct memcontrol_kptr *skel)
+/* Two CPUs exchange one slot. The first exchange finds it empty; each later one is counted. */
+static void test_concurrent(void)
 {
-	struct exchanger exchangers[CPUS];
-	pthread_t threads[CPUS];
-	int i, started = 0;
+	struct pinned_thread threads[CPUS];
+	int i, started;
 
 	if (env.nr_cpus < CPUS) {
-		printf("%s:SKIP: needs two CPUs\n", __func__);
-		test__skip();
+		skip_because("needs two CPUs");
 		return;
 	}
 	if (!make_cgroup(FIRST))
@@ -183,29 +177,25 @@ static void test_concurrent(struct memcontrol_kptr *skel)
 	skel->bss->cgroup_id = get_cgroup_id(FIRST);
 	skel->bss->rounds = ROUNDS;
 	skel->bss->exchanges = 0;
-	for (i = 0; i < CPUS; i++) {
-		exchangers[i].prog = skel->progs.exchange_array;
-		exchangers[i].cpu = i;
-		exchangers[i].ret = -1;
-		if (!ASSERT_OK(pthread_create(&threads[i], NULL, exchanger_fn, &exchangers[i]),
-			       "pthread_create"))
-			break;
-		started++;
-	}
-	for (i = 0; i < started; i++) {
-		pthread_join(threads[i], NULL);
-		ASSERT_OK(exchangers[i].ret, "exchange_array");
-	}
-	ASSERT_EQ(skel->bss->exchanges, CPUS * 10 * ROUNDS - 1, "exchanges");
-	take(skel, skel->progs.take_array, skel->bss->cgroup_id);
+	started = pinned_start(threads, CPUS, skel->progs.exchange_array);
+	pinned_join(threads, started);
+	for (i = 0; i < started; i++)
+		ASSERT_OK(threads[i].ret, "exchange_array");
+	ASSERT_EQ(skel->bss->exchanges, CPUS * PINNED_RUNS * ROUNDS - 1, "exchanges");
+	take(skel->progs.take_array, skel->bss->cgroup_id);
 	remove_cgroup(FIRST);
 	check_freed(top_fd);
 }
 
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(exchange),
+	SUBTEST(take),
+	SUBTEST(user_space),
+	SUBTEST(concurrent),
+};
+
 void test_memcontrol_kptr(void)
 {
-	struct memcontrol_kptr *skel = NULL;
-
 	RUN_TESTS(memcontrol_kptr_failure);
 
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
@@ -218,38 +208,8 @@ void test_memcontrol_kptr(void)
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		goto cleanup;
 
-	if (test__start_subtest("exchange"))
-		test_exchange(skel);
-	if (test__start_subtest("take"))
-		test_take(skel);
-	if (test__start_subtest("user_space"))
-		test_user_space(skel);
-	if (test__start_subtest("map_free_array"))
-		test_map_free("array", nothing);
-	if (test__start_subtest("map_free_hash"))
-		test_map_free("hash", nothing);
-	if (test__start_subtest("map_free_hash_no_prealloc"))
-		test_map_free("hash_no_prealloc", nothing);
-	if (test__start_subtest("map_free_lru_hash"))
-		test_map_free("lru_hash", nothing);
-	if (test__start_subtest("overwrite_array"))
-		test_map_free("array", overwrite);
-	if (test__start_subtest("overwrite_hash"))
-		test_map_free("hash", overwrite);
-	if (test__start_subtest("overwrite_hash_no_prealloc"))
-		test_map_free("hash_no_prealloc", overwrite);
-	if (test__start_subtest("overwrite_lru_hash"))
-		test_map_free("lru_hash", overwrite);
-	if (test__start_subtest("delete_hash"))
-		test_map_free("hash", delete);
-	if (test__start_subtest("delete_hash_no_prealloc"))
-		test_map_free("hash_no_prealloc", delete);
-	if (test__start_subtest("delete_lru_hash"))
-		test_map_free("lru_hash", delete);
-	if (test__start_subtest("evict_lru_hash"))
-		test_map_free("lru_hash", evict);
-	if (test__start_subtest("concurrent"))
-		test_concurrent(skel);
+	run_subtests(subtests);
+	run_cases(map_cases, check_map_case);
 
 cleanup:
 	memcontrol_kptr__destroy(skel);

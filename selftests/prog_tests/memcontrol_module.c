@@ -1,45 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The module's life. It is loaded before and after, for the tests that run later. */
+/* Loads and unloads the module. It stays loaded after the test, for the tests that follow. */
 #include <bpf/btf.h>
-#include "memcontrol_helpers.h"
-#include "testing_helpers.h"
+#include "memcontrol_module.h"
 #include "memcontrol_get.skel.h"
 #include "memcontrol_kptr.skel.h"
 
 #define ROUNDS	50
-
-static const char *ko;
-
-static int load(void)
-{
-	int fd, err;
-
-	fd = open(ko, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	err = finit_module(fd, "", 0) ? -errno : 0;
-	close(fd);
-	return err;
-}
-
-static int unload(void)
-{
-	return delete_module(MEMCONTROL_MODULE, O_NONBLOCK) ? -errno : 0;
-}
-
-/* A program that is closed lets go of the module after grace periods: wait for that. */
-static int unload_wait(void)
-{
-	int err;
-
-	poll_until((err = unload()) != -EWOULDBLOCK);
-	return err;
-}
-
-static bool loaded(void)
-{
-	return !access(MEMCONTROL_BTF, R_OK);
-}
 
 static int count_kfuncs(void)
 {
@@ -57,7 +23,7 @@ static int count_kfuncs(void)
 	for (i = 0; i < ARRAY_SIZE(memcontrol_kfuncs); i++) {
 		const char *name = memcontrol_kfuncs[i];
 
-		/* The name is the module's alone. */
+		/* Only the module has a function of this name. */
 		ASSERT_LT(btf__find_by_name_kind(vmlinux, name, BTF_KIND_FUNC), 0, name);
 		if (ASSERT_GT(btf__find_by_name_kind(btf, name, BTF_KIND_FUNC), 0, name))
 			found++;
@@ -80,21 +46,36 @@ static void check_usable(void)
 	memcontrol_get__destroy(skel);
 }
 
+static void test_kfuncs_in_btf(void)
+{
+	ASSERT_EQ(count_kfuncs(), ARRAY_SIZE(memcontrol_kfuncs), "kfuncs");
+}
+
+static void test_usable(void)
+{
+	check_usable();
+}
+
+static void test_loaded_twice(void)
+{
+	ASSERT_EQ(module_load(), -EEXIST, "load once more");
+}
+
 static void test_absent(void)
 {
 	struct memcontrol_get *skel;
 	char *log;
 
-	if (!ASSERT_OK(unload_wait(), "unload"))
+	if (!ASSERT_OK(module_unload_wait(), "unload"))
 		return;
-	ASSERT_FALSE(loaded(), "module BTF");
-	ASSERT_EQ(unload(), -ENOENT, "unload once more");
+	ASSERT_FALSE(module_is_loaded(), "module BTF");
+	ASSERT_EQ(module_unload(), -ENOENT, "unload once more");
 	if (ASSERT_OK(start_libbpf_log_capture(), "log capture")) {
 		skel = memcontrol_get__open_and_load();
 		log = stop_libbpf_log_capture();
 		if (!ASSERT_ERR_PTR(skel, "load without the module"))
 			memcontrol_get__destroy(skel);
-		/* libbpf lets the verifier say so where vmlinux.h declares them: weak. */
+		/* The verifier reports kfuncs that vmlinux.h declares: those are weak. */
 		if (ASSERT_OK_PTR(log, "log") &&
 		    !ASSERT_TRUE(strstr(log, "'bpf_get_mem_cgroup': not found") ||
 				 strstr(log, "'bpf_get_mem_cgroup' is referenced but wasn't resolved"),
@@ -102,7 +83,7 @@ static void test_absent(void)
 			printf("%s", log);
 		free(log);
 	}
-	ASSERT_OK(load(), "load");
+	ASSERT_OK(module_load(), "load");
 	check_usable();
 }
 
@@ -113,19 +94,19 @@ static void test_in_use(void)
 	skel = memcontrol_get__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		return;
-	/* What rmmod prints as "in use". */
-	ASSERT_EQ(unload(), -EWOULDBLOCK, "unload while a program is loaded");
-	ASSERT_TRUE(loaded(), "module BTF");
+	/* rmmod prints "in use" for this error. */
+	ASSERT_EQ(module_unload(), -EWOULDBLOCK, "unload while a program is loaded");
+	ASSERT_TRUE(module_is_loaded(), "module BTF");
 	ASSERT_OK(run_syscall_prog(skel->progs.get_root), "the program still runs");
 	memcontrol_get__destroy(skel);
-	ASSERT_OK(unload_wait(), "unload after the program is closed");
-	ASSERT_FALSE(loaded(), "module BTF");
-	ASSERT_OK(load(), "load");
+	ASSERT_OK(module_unload_wait(), "unload after the program is closed");
+	ASSERT_FALSE(module_is_loaded(), "module BTF");
+	ASSERT_OK(module_load(), "load");
 }
 
 /*
- * A map that keeps a memory cgroup needs the module as long as there are programs that
- * put one in. After that it depends on the kernel image alone.
+ * A map that keeps a memory cgroup needs the module while programs that fill it are loaded,
+ * and afterwards only the kernel image.
  */
 static void test_kept(void)
 {
@@ -145,18 +126,18 @@ static void test_kept(void)
 	skel->bss->cgroup_id = get_cgroup_id("/module/kept");
 	ASSERT_OK(run_syscall_prog(skel->progs.store_array), "store");
 	remove_cgroup("/module/kept");
-	ASSERT_EQ(unload(), -EWOULDBLOCK, "unload while a map keeps a memory cgroup");
+	ASSERT_EQ(module_unload(), -EWOULDBLOCK, "unload while a map keeps a memory cgroup");
 	map_fd = dup(bpf_map__fd(skel->maps.array));
 	memcontrol_kptr__destroy(skel);
 	if (!ASSERT_OK_FD(map_fd, "dup"))
 		goto cleanup;
 
-	ASSERT_OK(unload_wait(), "unload when only the map is left");
-	ASSERT_FALSE(loaded(), "module BTF");
+	ASSERT_OK(module_unload_wait(), "unload when only the map is left");
+	ASSERT_FALSE(module_is_loaded(), "module BTF");
 	check_held(top_fd, 1);
 	close(map_fd);
 	check_freed(top_fd);
-	ASSERT_OK(load(), "load");
+	ASSERT_OK(module_load(), "load");
 cleanup:
 	close(top_fd);
 	cleanup_cgroup_environment();
@@ -167,44 +148,39 @@ static void test_rounds(void)
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
-		if (!ASSERT_OK(unload_wait(), "unload") ||
-		    !ASSERT_FALSE(loaded(), "module BTF") ||
-		    !ASSERT_OK(load(), "load") ||
-		    !ASSERT_TRUE(loaded(), "module BTF"))
+		if (!ASSERT_OK(module_unload_wait(), "unload") ||
+		    !ASSERT_FALSE(module_is_loaded(), "module BTF") ||
+		    !ASSERT_OK(module_load(), "load") ||
+		    !ASSERT_TRUE(module_is_loaded(), "module BTF"))
 			break;
-		/* Not each time: waiting for a closed program takes longer than the rest. */
+		/* Only sometimes: waiting for a closed program takes longer than the rest. */
 		if (i % 10 == 0)
 			check_usable();
 	}
 	ASSERT_EQ(i, ROUNDS, "rounds");
 }
 
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(kfuncs_in_btf),
+	SUBTEST(usable),
+	SUBTEST(loaded_twice),
+	SUBTEST(absent),
+	SUBTEST(in_use),
+	SUBTEST(kept),
+	SUBTEST(rounds),
+};
+
 void serial_test_memcontrol_module(void)
 {
-	ko = getenv("RUST_BPF_MEMCONTROL_KO");
-	if (!ko) {
-		printf("%s:SKIP: RUST_BPF_MEMCONTROL_KO does not name the module\n", __func__);
-		test__skip();
+	if (!module_path()) {
+		skip_because(NO_MODULE_PATH);
 		return;
 	}
-	if (!loaded() && !ASSERT_OK(load(), "load"))
+	if (!module_is_loaded() && !ASSERT_OK(module_load(), "load"))
 		return;
 
-	if (test__start_subtest("kfuncs_in_btf"))
-		ASSERT_EQ(count_kfuncs(), ARRAY_SIZE(memcontrol_kfuncs), "kfuncs");
-	if (test__start_subtest("usable"))
-		check_usable();
-	if (test__start_subtest("loaded_twice"))
-		ASSERT_EQ(load(), -EEXIST, "load once more");
-	if (test__start_subtest("absent"))
-		test_absent();
-	if (test__start_subtest("in_use"))
-		test_in_use();
-	if (test__start_subtest("kept"))
-		test_kept();
-	if (test__start_subtest("rounds"))
-		test_rounds();
+	run_subtests(subtests);
 
-	if (!loaded())
-		ASSERT_OK(load(), "load");
+	if (!module_is_loaded())
+		ASSERT_OK(module_load(), "load");
 }

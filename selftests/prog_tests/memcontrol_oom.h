@@ -3,7 +3,9 @@
 #ifndef __MEMCONTROL_OOM_H
 #define __MEMCONTROL_OOM_H
 
-#include <sys/mman.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include "memcontrol_helpers.h"
 
 /* As in bpf_memcontrol.bpf.h. */
@@ -22,12 +24,9 @@ struct bpf_oom_policy_info {
 
 #include "memcontrol_oom_calls.skel.h"
 
-#define ROOT_CGROUP_ID	1
-#define MB		(1024UL * 1024)
-
 /*
- * The skeleton @type with its struct_ops map @map set to govern a cgroup, loaded and
- * not yet attached; NULL on failure. 0 is the whole system.
+ * Loads the skeleton @type with its struct_ops map @map set to govern the cgroup @id, or the
+ * whole system when that is 0. Does not attach it. NULL on failure.
  */
 #define oom_policy_load(type, map, id) ({			\
 	struct type *___skel = type##__open();			\
@@ -42,7 +41,10 @@ struct bpf_oom_policy_info {
 	___skel;						\
 })
 
-/* Of the policy with the lowest cgroup id that is not below @cgroup_id; 0 or an error. */
+/*
+ * Reads the policy that has the lowest cgroup id from @cgroup_id upwards. Returns 0 or a
+ * negative error.
+ */
 static inline int oom_policy_info(struct memcontrol_oom_calls *calls, __u64 cgroup_id,
 				  struct bpf_oom_policy_info *info)
 {
@@ -54,14 +56,14 @@ static inline int oom_policy_info(struct memcontrol_oom_calls *calls, __u64 cgro
 	return err;
 }
 
-/* Whether @cgroup_id has a policy; its counters. */
+/* Returns whether @cgroup_id has a policy and, when it has, reads it. */
 static inline bool oom_policy_counters(struct memcontrol_oom_calls *calls, __u64 cgroup_id,
 				       struct bpf_oom_policy_info *info)
 {
 	return !oom_policy_info(calls, cgroup_id, info) && info->cgroup_id == cgroup_id;
 }
 
-/* bpf_out_of_memory() of the memory cgroup of @cgroup_id, or of NULL when it is 0. */
+/* Calls bpf_out_of_memory() for the memory cgroup of @cgroup_id, or for NULL when it is 0. */
 static inline int oom_call(struct memcontrol_oom_calls *calls, __u64 cgroup_id, int order,
 			   __u64 flags)
 {
@@ -72,7 +74,7 @@ static inline int oom_call(struct memcontrol_oom_calls *calls, __u64 cgroup_id, 
 					    calls->progs.out_of_memory_null);
 }
 
-/* A cgroup of the test's that may use @max bytes. */
+/* Makes a cgroup that may use @max bytes. */
 static inline bool make_limited_cgroup(const char *path, size_t max)
 {
 	char value[32];
@@ -82,32 +84,55 @@ static inline bool make_limited_cgroup(const char *path, size_t max)
 	       ASSERT_OK(write_cgroup_file(path, "memory.max", value), "memory.max");
 }
 
-/* Work for start_child(): *(size_t *)@arg bytes of anonymous memory. */
-static inline int touch_memory(void *arg)
+static inline int write_oom_score_adj(const char *value)
 {
-	size_t size = *(size_t *)arg;
-	char *memory;
+	return write_text(AT_FDCWD, "/proc/self/oom_score_adj", value);
+}
 
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED)
-		return -1;
-	memset(memory, 1, size);
+/* Work for start_child(): also makes the process the kernel's first choice. */
+static inline int touch_memory_as_first(void *arg)
+{
+	return write_oom_score_adj("1000") ?: touch_memory(arg);
+}
+
+/* Work for start_child(). */
+static inline int do_nothing(void *arg)
+{
 	return 0;
 }
 
-static inline int write_oom_score_adj(const char *value)
+/*
+ * Maps a page that never arrives: the first access waits for userfaultfd, which nobody
+ * serves, until the process is killed. NULL on failure.
+ */
+static inline char *map_missing_page(void)
 {
-	int fd, err;
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	size_t size = getpagesize();
+	char *page;
+	int uffd;
 
-	fd = open("/proc/self/oom_score_adj", O_WRONLY);
-	if (fd < 0)
-		return -1;
-	err = write(fd, value, strlen(value)) < 0;
-	close(fd);
-	return err;
+	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return NULL;
+	range.range.start = (unsigned long)page;
+	range.range.len = size;
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &range))
+		return NULL;
+	return page;
 }
 
-/* Waits until @pid, a child, has ended; its status, or -1 after 20 s. */
+/* Does not reap the child, so that its pid stays its own until stop_child(). */
+static inline bool is_alive(const struct memcontrol_child *child)
+{
+	siginfo_t info = {};
+
+	return !waitid(P_PID, child->pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid;
+}
+
+/* Waits until @pid, a child, has ended; returns its status, or -1 after 20 s. */
 static inline int wait_status(pid_t pid)
 {
 	int status = -1;
@@ -120,7 +145,7 @@ static inline bool was_oom_killed(int status)
 	return status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
 
-/* A process that joins @path, takes @size bytes there, and ends. */
+/* Starts a process that joins @path, takes @size bytes there and exits. */
 static inline pid_t start_hog(const char *path, size_t size)
 {
 	pid_t pid;
@@ -132,7 +157,7 @@ static inline pid_t start_hog(const char *path, size_t size)
 	return pid;
 }
 
-/* The status of a hog that is gone: 0 when it got what it wanted. -1 after 20 s, killed. */
+/* Waits for a hog and returns its status: 0 when it got its memory. After 20 s, kills it: -1. */
 static inline int finish_hog(pid_t pid)
 {
 	int status;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An OOM policy reaches beyond whoever attaches it: that takes CAP_SYS_ADMIN in the initial
- * user namespace, whatever else allowed to load it.
+ * An OOM policy affects processes beyond the user who attaches it. Attaching it therefore
+ * takes CAP_SYS_ADMIN in the initial user namespace, however it was loaded.
  */
 #include <bpf/btf.h>
 #include <linux/filter.h>
@@ -9,19 +9,16 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include "memcontrol_oom.h"
-#include "memcontrol_oom_registry.skel.h"
+#include "memcontrol_oom_registry.h"
 #include "cap_helpers.h"
 
 #define SERVICE		"/oom_caps"
 #define LIMIT		(16 * MB)
-#define HOG		(64 * MB)
 
-/* What loading a struct_ops takes. */
+/* The capabilities that it takes to load a struct_ops. */
 #define LOADER_CAPS	(1ULL << CAP_BPF | 1ULL << CAP_PERFMON | 1ULL << CAP_NET_ADMIN)
 
-/* Exit statuses of a child that did not get as far as to be refused. */
+/* Exit statuses of a child whose attachment was not refused, or that failed before that. */
 enum {
 	NOT_REFUSED = 0,
 	NO_USERNS = 200,
@@ -36,37 +33,20 @@ enum {
 static struct memcontrol_oom_calls *calls;
 static __u64 service_id;
 
-static struct memcontrol_oom_registry *load(void)
-{
-	struct memcontrol_oom_registry *skel;
-
-	skel = memcontrol_oom_registry__open();
-	if (!ASSERT_OK_PTR(skel, "open"))
-		return NULL;
-	skel->struct_ops.policy->cgroup_id = service_id;
-	skel->struct_ops.other->cgroup_id = service_id;
-	skel->struct_ops.no_link->cgroup_id = service_id;
-	if (ASSERT_OK(memcontrol_oom_registry__load(skel), "load"))
-		return skel;
-	memcontrol_oom_registry__destroy(skel);
-	return NULL;
-}
-
-/* The error, 0 when there is none. */
+/* Returns 0 or a negative error. */
 static int try_attach(const struct bpf_map *map)
 {
 	struct bpf_link *link;
+	int err;
 
-	link = bpf_map__attach_struct_ops(map);
-	if (!link)
-		return -errno;
+	err = attach(map, &link);
 	bpf_link__destroy(link);
-	return 0;
+	return err;
 }
 
 /*
- * Without a link, tries to attach a policy, of both kinds of maps; with one, to replace the
- * policy. The first error that is not -EPERM, 0 when there is none.
+ * With a link, tries to replace its policy; without one, to attach a policy from either kind
+ * of map. Returns -EPERM when every attempt got that error.
  */
 static int try_all(struct memcontrol_oom_registry *skel, struct bpf_link *link)
 {
@@ -78,21 +58,9 @@ static int try_all(struct memcontrol_oom_registry *skel, struct bpf_link *link)
 	return err == -EPERM ? try_attach(skel->maps.no_link) : err;
 }
 
-static void check_asked(struct memcontrol_oom_registry *skel, bool asked)
-{
-	skel->bss->runs = 0;
-	skel->bss->other_runs = 0;
-	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel's own choice");
-	if (asked)
-		ASSERT_GT(skel->bss->runs, 0, "asked");
-	else
-		ASSERT_EQ(skel->bss->runs, 0, "not asked");
-	ASSERT_EQ(skel->bss->other_runs, 0, "the other one is not asked");
-}
-
 /*
- * @tries, at first to attach a policy, and then to replace one that is attached, must be
- * refused; whoever may attach it still can.
+ * Checks that @tries is refused, first without and then with a policy that is attached, and
+ * that this process still may attach and replace policies.
  */
 static void check_refused(int (*tries)(struct memcontrol_oom_registry *skel,
 				       struct bpf_link *link))
@@ -101,19 +69,19 @@ static void check_refused(int (*tries)(struct memcontrol_oom_registry *skel,
 	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = load();
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	ASSERT_EQ(tries(skel, NULL), -EPERM, "attach");
 	ASSERT_EQ(oom_policy_info(calls, 0, &info), -ENOENT, "no policy");
-	check_asked(skel, false);
+	check_called(skel, SERVICE, false);
 
 	link = bpf_map__attach_struct_ops(skel->maps.policy);
 	if (ASSERT_OK_PTR(link, "attach with the capability")) {
 		ASSERT_EQ(tries(skel, link), -EPERM, "update");
 		if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed"))
 			ASSERT_STREQ(info.name, "policy", "name");
-		check_asked(skel, true);
+		check_called(skel, SERVICE, true);
 		ASSERT_OK(bpf_link__update_map(link, skel->maps.other),
 			  "update with the capability");
 		bpf_link__destroy(link);
@@ -133,7 +101,7 @@ static int without_sys_admin(struct memcontrol_oom_registry *skel, struct bpf_li
 	return err;
 }
 
-/* 0 when @pid does not end, or by a signal. */
+/* Returns a child's exit status; 0 when it does not end or is killed. */
 static int exit_status(pid_t pid)
 {
 	int status;
@@ -144,7 +112,7 @@ static int exit_status(pid_t pid)
 	return status != -1 && WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 }
 
-/* Root of a user namespace of its own has all capabilities there. */
+/* The child is root of its own user namespace and has all capabilities there. */
 static int in_user_namespace(struct memcontrol_oom_registry *skel, struct bpf_link *link)
 {
 	pid_t pid;
@@ -155,7 +123,7 @@ static int in_user_namespace(struct memcontrol_oom_registry *skel, struct bpf_li
 	return -exit_status(pid);
 }
 
-/* What a program that has only numbers and file descriptors must know of bpf_oom_ops. */
+/* All that the child knows of bpf_oom_ops: file descriptors, ids and offsets. */
 struct oom_ops_ids {
 	int btf_fd, object_btf_fd, kfunc_id;
 	__u32 ops_id, value_id, value_size;
@@ -240,8 +208,9 @@ static int create_map(const struct oom_ops_ids *ids, int token_fd, __u32 flags)
 }
 
 /*
- * A program that could call bpf_out_of_memory() from an asynchronous callback, where the
- * credentials are not those of whoever runs it; without @call, one that does nothing.
+ * Loads a program that calls bpf_out_of_memory(), or without @call one that does nothing. Such
+ * a call must be refused at load: an asynchronous callback could make it, and there the
+ * credentials are not those of the user who runs the program.
  */
 static int load_syscall_prog(const struct oom_ops_ids *ids, int token_fd, bool call)
 {
@@ -267,7 +236,7 @@ static int load_syscall_prog(const struct oom_ops_ids *ids, int token_fd, bool c
 			     call ? ARRAY_SIZE(insns) : ARRAY_SIZE(nothing), &opts);
 }
 
-/* Everything up to the attachment is what a token is for. */
+/* With a token, everything must succeed up to the attachment. */
 static int attach_with_token(const struct oom_ops_ids *ids, int token_fd)
 {
 	int prog_fd, link_map, no_link_map, zero = 0;
@@ -295,7 +264,7 @@ static int attach_with_token(const struct oom_ops_ids *ids, int token_fd)
 		return NOT_REFUSED;
 	if (errno != EPERM)
 		return errno;
-	/* A map without a link registers when it gets its value. */
+	/* A map without a link registers its policy when it gets its value. */
 	return bpf_map_update_elem(no_link_map, &zero, value, 0) ? errno : NOT_REFUSED;
 }
 
@@ -340,27 +309,15 @@ static int receive_fd(int socket)
 	return fd;
 }
 
-static int write_file(const char *path, const char *text)
-{
-	int fd, err;
-
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return -1;
-	err = write(fd, text, strlen(text)) < 0;
-	close(fd);
-	return err;
-}
-
-/* In a user namespace, with a bpffs that the parent has delegated everything to. */
+/* Runs in a user namespace, with a bpffs to which the parent delegates everything. */
 static int token_child(int socket, const struct oom_ops_ids *ids)
 {
 	int fs_fd, mnt_fd, dir_fd, token_fd;
 	char byte;
 
-	if (unshare(CLONE_NEWUSER) || write_file("/proc/self/setgroups", "deny") ||
-	    write_file("/proc/self/uid_map", "0 0 1") ||
-	    write_file("/proc/self/gid_map", "0 0 1") || unshare(CLONE_NEWNS))
+	if (unshare(CLONE_NEWUSER) || write_text(AT_FDCWD, "/proc/self/setgroups", "deny") ||
+	    write_text(AT_FDCWD, "/proc/self/uid_map", "0 0 1") ||
+	    write_text(AT_FDCWD, "/proc/self/gid_map", "0 0 1") || unshare(CLONE_NEWNS))
 		return NO_USERNS;
 	fs_fd = syscall(__NR_fsopen, "bpf", 0);
 	if (fs_fd < 0 || send_fd(socket, fs_fd) || read(socket, &byte, 1) != 1)
@@ -393,7 +350,7 @@ static bool delegate(int fs_fd)
 			 "create bpffs");
 }
 
-static void token(void)
+static void test_token(void)
 {
 	struct bpf_oom_policy_info info;
 	struct oom_ops_ids ids;
@@ -401,7 +358,7 @@ static void token(void)
 	struct memcontrol_oom_registry *skel;
 	pid_t pid;
 
-	skel = load();
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	if (!find_ids(skel, &ids))
@@ -421,7 +378,7 @@ static void token(void)
 	fs_fd = receive_fd(sockets[0]);
 	if (ASSERT_OK_FD(fs_fd, "file system of the child")) {
 		if (delegate(fs_fd))
-			ASSERT_EQ(write(sockets[0], "", 1), 1, "go on");
+			ASSERT_EQ(write(sockets[0], "", 1), 1, "tell the child to continue");
 		close(fs_fd);
 	}
 	close(sockets[0]);
@@ -431,6 +388,22 @@ static void token(void)
 destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
+
+static void test_without_sys_admin(void)
+{
+	check_refused(without_sys_admin);
+}
+
+static void test_user_namespace(void)
+{
+	check_refused(in_user_namespace);
+}
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(without_sys_admin),
+	SUBTEST(user_namespace),
+	SUBTEST(token),
+};
 
 void serial_test_memcontrol_oom_caps(void)
 {
@@ -443,12 +416,7 @@ void serial_test_memcontrol_oom_caps(void)
 	if (!ASSERT_OK_PTR(calls, "open_and_load"))
 		goto cleanup;
 
-	if (test__start_subtest("without_sys_admin"))
-		check_refused(without_sys_admin);
-	if (test__start_subtest("user_namespace"))
-		check_refused(in_user_namespace);
-	if (test__start_subtest("token"))
-		token();
+	run_subtests(subtests);
 
 	memcontrol_oom_calls__destroy(calls);
 cleanup:

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the kill kfuncs refuse, and with which error. */
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include "memcontrol_oom.h"
-#include "progs/memcontrol_oom_errors.h"
-#include "memcontrol_oom_errors.skel.h"
+/* Every kill that the kfuncs must refuse, and the error that they return. */
+#include "memcontrol_oom_errors.h"
 
 #define TOP		"/oom_errors"
-#define SERVICE		TOP "/service"		/* has a limit, and children with memory */
-#define MAIN		SERVICE "/main"		/* where it runs out of memory */
+#define SERVICE		TOP "/service"		/* has a limit and child cgroups */
+#define MAIN		SERVICE "/main"		/* the hog runs here */
 #define VICTIM		SERVICE "/victim"
 #define EMPTY		SERVICE "/empty"
 #define OUTSIDE		TOP "/outside"
-#define CALLER		TOP "/caller"		/* of bpf_out_of_memory() */
+#define CALLER		TOP "/caller"		/* calls bpf_out_of_memory() */
 #define NODE0		TOP "/node0"
 #define NODE1		TOP "/node1"
 #define LIMIT		(24 * MB)
@@ -22,57 +17,29 @@
 static struct memcontrol_oom_calls *calls;
 static __u64 top_id, service_id, victim_id, empty_id, outside_id;
 
-static int do_nothing(void *arg)
-{
-	return 0;
-}
-
 static int be_protected(void *arg)
 {
 	return write_oom_score_adj("-1000");
 }
 
-/* What the kernel itself would kill, were a policy to fail. */
-static int be_first(void *arg)
-{
-	size_t size = MB;
-
-	return write_oom_score_adj("1000") || touch_memory(&size);
-}
-
-/* A policy that is attached; its link is the skeleton's. */
-static struct memcontrol_oom_errors *attach(__u64 id)
-{
-	struct memcontrol_oom_errors *skel;
-
-	skel = oom_policy_load(memcontrol_oom_errors, policy, id);
-	if (!ASSERT_OK_PTR(skel, "load"))
-		return NULL;
-	skel->links.policy = bpf_map__attach_struct_ops(skel->maps.policy);
-	if (ASSERT_OK_PTR(skel->links.policy, "attach"))
-		return skel;
-	memcontrol_oom_errors__destroy(skel);
-	return NULL;
-}
-
-/* What is exiting is not killed again, but becomes a victim, which helps it to get there. */
+/* The target is exiting: the kill fails but still makes it a victim, so that it exits sooner. */
 static bool exiting;
 
 /*
- * An OOM of SERVICE that is put to the policy, set up by the caller. The hog dies in any
- * case: of the policy, when that may kill it in the end, or of the kernel.
+ * Runs out of memory in SERVICE. The caller has set up the policy's first target. The hog dies
+ * in any case: with @then the policy kills it afterwards, otherwise the kernel does.
  */
 static void run_out(struct memcontrol_oom_errors *skel, int expected, bool then)
 {
 	skel->bss->then_current = then;
 	ASSERT_TRUE(was_oom_killed(run_hog(MAIN, HOG)), "the hog is killed");
 	ASSERT_GT(skel->bss->runs, 0, "runs");
-	ASSERT_EQ(skel->bss->oom_of, service_id, "what is out of memory");
+	ASSERT_EQ(skel->bss->oom_of, service_id, "cgroup that is out of memory");
 	ASSERT_EQ(skel->data->ret, expected, "result of the kill");
 	if (!exiting)
 		ASSERT_FALSE(skel->bss->victim_before, "victim before the kill");
 	ASSERT_EQ(skel->bss->victim_after, skel->bss->pid && (!expected || exiting),
-		  "victim after it");
+		  "victim after the kill");
 	ASSERT_EQ(skel->data->then_ret, then ? 0 : NOT_CALLED, "killed in the end");
 }
 
@@ -87,12 +54,12 @@ static void check_counters(__u64 id, int handled, int kills)
 	ASSERT_EQ(info.no_progress, 0, "no progress");
 }
 
-/* Both without another kill, and with one that settles the OOM. */
+/* Checks a refused kill, without a second kill and with one that settles the OOM. */
 #define check_refused(id, expected, setup) do {				\
 	int ___then;							\
 									\
 	for (___then = 0; ___then < 2; ___then++) {			\
-		struct memcontrol_oom_errors *skel = attach(id);	\
+		struct memcontrol_oom_errors *skel = attach_errors(id);	\
 									\
 		if (!skel)						\
 			break;						\
@@ -103,32 +70,27 @@ static void check_counters(__u64 id, int handled, int kills)
 	}								\
 } while (0)
 
-static bool alive(const struct memcontrol_child *child)
-{
-	return !waitpid(child->pid, NULL, WNOHANG);
-}
-
-static void root_memcg(void)
+static void test_root_memcg(void)
 {
 	check_refused(service_id, -EINVAL, skel->bss->root_memcg = true);
 	check_refused(ROOT_CGROUP_ID, -EINVAL, skel->bss->root_memcg = true);
 }
 
-static void oom_score_adj(void)
+static void test_oom_score_adj(void)
 {
 	struct memcontrol_child child;
 
 	if (!start_child(&child, VICTIM, be_protected, NULL))
 		return;
 	check_refused(service_id, -EPERM, skel->bss->pid = child.pid);
-	/* All that there is in the memory cgroup. */
+	/* The protected process is the only one in the memory cgroup. */
 	check_refused(service_id, -EPERM, skel->bss->cgroup_id = victim_id);
-	ASSERT_TRUE(alive(&child), "still there");
+	ASSERT_TRUE(is_alive(&child), "the process is alive");
 	stop_child(&child);
 }
 
-/* One that must not die does not keep the others alive, nor do they take it along. */
-static void oom_score_adj_of_one(void)
+/* A protected process does not save the others in its cgroup, and does not die with them. */
+static void test_oom_score_adj_of_one(void)
 {
 	struct memcontrol_child protected, other;
 	struct memcontrol_oom_errors *skel;
@@ -137,7 +99,7 @@ static void oom_score_adj_of_one(void)
 		return;
 	if (!start_child(&other, VICTIM, do_nothing, NULL))
 		goto stop;
-	skel = attach(service_id);
+	skel = attach_errors(service_id);
 	if (!skel) {
 		stop_child(&other);
 		goto stop;
@@ -146,27 +108,27 @@ static void oom_score_adj_of_one(void)
 	run_out(skel, 1, false);
 	check_counters(service_id, 1, 1);
 	memcontrol_oom_errors__destroy(skel);
-	ASSERT_TRUE(alive(&protected), "the protected one is still there");
-	ASSERT_TRUE(was_oom_killed(wait_status(other.pid)), "the other one is killed");
+	ASSERT_TRUE(is_alive(&protected), "the protected process is alive");
+	ASSERT_TRUE(was_oom_killed(wait_status(other.pid)), "the other process is killed");
 	close(other.ready_fd);
 stop:
 	stop_child(&protected);
 }
 
-static void init(void)
+static void test_init(void)
 {
 	check_refused(service_id, -EPERM, skel->bss->pid = 1);
 	check_refused(ROOT_CGROUP_ID, -EPERM, skel->bss->pid = 1);
 }
 
-static void kernel_thread(void)
+static void test_kernel_thread(void)
 {
 	check_refused(service_id, -EPERM, skel->bss->pid = 2);
 	check_refused(ROOT_CGROUP_ID, -EPERM, skel->bss->pid = 2);
 }
 
-/* The root's policy is asked about an OOM below: it may not kill elsewhere. */
-static void outside(void)
+/* The root's policy handles an OOM in SERVICE and must not kill elsewhere. */
+static void test_outside(void)
 {
 	struct memcontrol_child child;
 
@@ -174,20 +136,20 @@ static void outside(void)
 		return;
 	check_refused(ROOT_CGROUP_ID, -EPERM, skel->bss->pid = child.pid);
 	check_refused(ROOT_CGROUP_ID, -EPERM, skel->bss->cgroup_id = outside_id);
-	/* An ancestor of what is out of memory has more in it than that. */
+	/* An ancestor of SERVICE holds processes outside of SERVICE. */
 	check_refused(ROOT_CGROUP_ID, -EPERM, skel->bss->cgroup_id = top_id);
 	check_refused(service_id, -EPERM, skel->bss->pid = child.pid);
 	check_refused(service_id, -EPERM, skel->bss->cgroup_id = outside_id);
-	ASSERT_TRUE(alive(&child), "still there");
+	ASSERT_TRUE(is_alive(&child), "the process is alive");
 	stop_child(&child);
 }
 
-static void empty_memcg(void)
+static void test_empty_memcg(void)
 {
 	check_refused(service_id, -ESRCH, skel->bss->cgroup_id = empty_id);
 }
 
-static void zombie(void)
+static void test_zombie(void)
 {
 	siginfo_t info;
 	pid_t pid;
@@ -218,7 +180,7 @@ static void *report_and_pause(void *fd)
 	return NULL;
 }
 
-/* The leader is gone, and with it the memory that can be found by it: the process is not. */
+/* The thread group leader exits and loses its memory; the other thread keeps the process alive. */
 static int exit_leader(int fd)
 {
 	pthread_t thread;
@@ -229,7 +191,7 @@ static int exit_leader(int fd)
 	return 0;
 }
 
-/* The child has no memory but its parent's, which waits for it. */
+/* A vfork child uses the memory of its parent, which waits for it. */
 static int vfork_and_pause(int fd)
 {
 	if (!vfork())
@@ -238,8 +200,8 @@ static int vfork_and_pause(int fd)
 }
 
 /*
- * A process in @path, unlike that of start_child() in that it stays in @work, where it
- * reports a process: itself, or the one that is to be killed.
+ * Starts a process in @path. Unlike that of start_child() it stays in @work, where it reports
+ * a pid: its own, or that of the process to kill.
  */
 static pid_t start_special(const char *path, int (*work)(int fd), pid_t *reported)
 {
@@ -278,7 +240,7 @@ static char state_of(pid_t pid)
 	return state;
 }
 
-static void exited_leader(void)
+static void test_exited_leader(void)
 {
 	int by_cgroup;
 
@@ -290,13 +252,13 @@ static void exited_leader(void)
 		if (pid < 0)
 			return;
 		ASSERT_TRUE(poll_until(state_of(pid) == 'Z'), "the leader has exited");
-		skel = attach(service_id);
+		skel = attach_errors(service_id);
 		if (skel) {
 			if (by_cgroup)
 				skel->bss->cgroup_id = victim_id;
 			else
 				skel->bss->pid = pid;
-			/* One process, counted or not. */
+			/* A kill by cgroup returns the number of processes, one by pid 0. */
 			run_out(skel, by_cgroup, false);
 			check_counters(service_id, 1, 1);
 			memcontrol_oom_errors__destroy(skel);
@@ -308,7 +270,7 @@ static void exited_leader(void)
 	}
 }
 
-static void vfork_child(void)
+static void test_vfork_child(void)
 {
 	pid_t parent, child;
 
@@ -317,8 +279,8 @@ static void vfork_child(void)
 		return;
 	if (ASSERT_NEQ(child, parent, "child"))
 		check_refused(service_id, -ESRCH, skel->bss->pid = child);
-	ASSERT_OK(kill(parent, 0), "the parent is still there");
-	ASSERT_OK(kill(child, 0), "and so is the child");
+	ASSERT_OK(kill(parent, 0), "the parent is alive");
+	ASSERT_OK(kill(child, 0), "the child is alive");
 	kill(child, SIGKILL);
 	kill(parent, SIGKILL);
 	waitpid(parent, NULL, 0);
@@ -327,27 +289,14 @@ static void vfork_child(void)
 static int pipe_fds[2];
 
 /*
- * Holds the lock of a pipe for ever: it writes what userfaultfd has to provide, and nobody
- * does. Whoever writes to the pipe then waits for it, and no signal wakes them.
+ * Holds the lock of a pipe for ever: it writes a page to the pipe that never arrives. Another
+ * process that writes to the pipe waits for the lock, and no signal wakes it.
  */
 static int lock_pipe(int fd)
 {
-	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_api api = { .api = UFFD_API };
-	int uffd, size = getpagesize();
-	char *page;
+	const char *page = map_missing_page();
 
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
-		return 1;
-	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED)
-		return 1;
-	range.range.start = (unsigned long)page;
-	range.range.len = size;
-	if (ioctl(uffd, UFFDIO_REGISTER, &range))
-		return 1;
-	return report_pid(fd) || write(pipe_fds[1], page, size) < 0;
+	return !page || report_pid(fd) || write(pipe_fds[1], page, getpagesize()) < 0;
 }
 
 static int wait_for_pipe(int fd)
@@ -355,8 +304,8 @@ static int wait_for_pipe(int fd)
 	return report_pid(fd) || write(pipe_fds[1], "", 1) < 0;
 }
 
-/* It has been killed, and has not died of it yet. */
-static void dying(void)
+/* The target has been killed but cannot exit yet. */
+static void test_dying(void)
 {
 	pid_t owner, pid, reported;
 
@@ -365,7 +314,7 @@ static void dying(void)
 	owner = start_special(OUTSIDE, lock_pipe, &reported);
 	if (owner < 0)
 		goto close;
-	/* For the fault: there is nothing else to wait for. */
+	/* Wait for the page fault: the owner waits for nothing else. */
 	if (!ASSERT_TRUE(poll_until(strchr("DS", state_of(owner))), "waits for userfaultfd"))
 		goto kill_owner;
 	pid = start_special(VICTIM, wait_for_pipe, &reported);
@@ -377,11 +326,11 @@ static void dying(void)
 		check_refused(service_id, -ESRCH, skel->bss->pid = pid);
 		check_refused(service_id, -ESRCH, skel->bss->cgroup_id = victim_id);
 		exiting = false;
-		ASSERT_EQ(state_of(pid), 'D', "still there");
+		ASSERT_EQ(state_of(pid), 'D', "the process has not exited");
 	}
 	kill(pid, SIGKILL);
 	kill(owner, SIGKILL);
-	ASSERT_TRUE(was_oom_killed(wait_status(pid)), "gone in the end");
+	ASSERT_TRUE(was_oom_killed(wait_status(pid)), "the process exits in the end");
 kill_owner:
 	kill(owner, SIGKILL);
 	waitpid(owner, NULL, 0);
@@ -390,8 +339,8 @@ close:
 	close(pipe_fds[1]);
 }
 
-/* Who is a victim already is not one anew, nor counted again. */
-static void twice(void)
+/* A process that is a victim already cannot be killed again and is not counted again. */
+static void test_twice(void)
 {
 	int by_cgroup;
 
@@ -401,7 +350,7 @@ static void twice(void)
 
 		if (!start_child(&child, VICTIM, do_nothing, NULL))
 			return;
-		skel = attach(service_id);
+		skel = attach_errors(service_id);
 		if (!skel) {
 			stop_child(&child);
 			return;
@@ -412,7 +361,7 @@ static void twice(void)
 		else
 			skel->bss->pid = child.pid;
 		run_out(skel, by_cgroup, false);
-		ASSERT_EQ(skel->data->again_ret, -ESRCH, "once more");
+		ASSERT_EQ(skel->data->again_ret, -ESRCH, "second kill");
 		check_counters(service_id, 1, 1);
 		memcontrol_oom_errors__destroy(skel);
 		ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "killed");
@@ -421,16 +370,18 @@ static void twice(void)
 }
 
 /*
- * The whole system's OOM, by a call: the policy, set up by the caller, tries what is
- * refused and then kills a process that the kernel would take, too.
+ * Declares an OOM of the whole system, from a process in the cgroup @from. The policy, set up
+ * by the caller, tries its first target and then kills a process that the kernel would choose
+ * as well.
  */
 static void run_out_system(struct memcontrol_oom_errors *skel, int expected, const char *from)
 {
 	struct memcontrol_child child;
+	size_t size = MB;
 	int status;
 	pid_t pid;
 
-	if (!start_child(&child, VICTIM, be_first, NULL))
+	if (!start_child(&child, VICTIM, touch_memory_as_first, &size))
 		return;
 	skel->bss->then_pid = child.pid;
 	pid = fork();
@@ -448,7 +399,7 @@ static void run_out_system(struct memcontrol_oom_errors *skel, int expected, con
 }
 
 #define check_refused_system(expected, from, setup) do {		\
-	struct memcontrol_oom_errors *skel = attach(0);			\
+	struct memcontrol_oom_errors *skel = attach_errors(0);			\
 									\
 	if (skel) {							\
 		setup;							\
@@ -457,7 +408,7 @@ static void run_out_system(struct memcontrol_oom_errors *skel, int expected, con
 	}								\
 } while (0)
 
-static void system_wide(void)
+static void test_system_wide(void)
 {
 	struct memcontrol_child child;
 
@@ -469,19 +420,18 @@ static void system_wide(void)
 		return;
 	check_refused_system(-EPERM, CALLER, skel->bss->pid = child.pid);
 	check_refused_system(-EPERM, CALLER, skel->bss->cgroup_id = outside_id);
-	ASSERT_TRUE(alive(&child), "still there");
+	ASSERT_TRUE(is_alive(&child), "the process is alive");
 	stop_child(&child);
 }
 
-/* Killing a process gives nothing to one that may not use the same memory nodes. */
-static void cpuset(void)
+/* A process on other memory nodes frees nothing for the one that is out of memory. */
+static void test_cpuset(void)
 {
 	struct memcontrol_child child;
 	__u64 id;
 
 	if (access("/sys/devices/system/node/node1", F_OK)) {
-		printf("%s:SKIP: one memory node, and not two (numa=fake=2)\n", __func__);
-		test__skip();
+		skip_because("needs two memory nodes; boot with numa=fake=2");
 		return;
 	}
 	if (!ASSERT_OK(enable_controllers(TOP, "cpuset"), "enable") ||
@@ -493,12 +443,29 @@ static void cpuset(void)
 	id = get_cgroup_id(NODE0);
 	check_refused_system(-EPERM, NODE1, skel->bss->pid = child.pid);
 	check_refused_system(-EPERM, NODE1, skel->bss->cgroup_id = id);
-	ASSERT_TRUE(alive(&child), "still there");
-	/* What has nothing in common is refused, and nothing else. */
+	ASSERT_TRUE(is_alive(&child), "the process is alive");
+	/* A caller that may use all nodes may kill the same process. */
 	check_refused_system(0, CALLER, skel->bss->pid = child.pid);
 	ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "killed");
 	close(child.ready_fd);
 }
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(root_memcg),
+	SUBTEST(oom_score_adj),
+	SUBTEST(oom_score_adj_of_one),
+	SUBTEST(init),
+	SUBTEST(kernel_thread),
+	SUBTEST(outside),
+	SUBTEST(empty_memcg),
+	SUBTEST(zombie),
+	SUBTEST(exited_leader),
+	SUBTEST(vfork_child),
+	SUBTEST(dying),
+	SUBTEST(twice),
+	SUBTEST(system_wide),
+	SUBTEST(cpuset),
+};
 
 void serial_test_memcontrol_oom_errors(void)
 {
@@ -519,34 +486,7 @@ void serial_test_memcontrol_oom_errors(void)
 	if (!ASSERT_OK_PTR(calls, "open_and_load"))
 		goto cleanup;
 
-	if (test__start_subtest("root_memcg"))
-		root_memcg();
-	if (test__start_subtest("oom_score_adj"))
-		oom_score_adj();
-	if (test__start_subtest("oom_score_adj_of_one"))
-		oom_score_adj_of_one();
-	if (test__start_subtest("init"))
-		init();
-	if (test__start_subtest("kernel_thread"))
-		kernel_thread();
-	if (test__start_subtest("outside"))
-		outside();
-	if (test__start_subtest("empty_memcg"))
-		empty_memcg();
-	if (test__start_subtest("zombie"))
-		zombie();
-	if (test__start_subtest("exited_leader"))
-		exited_leader();
-	if (test__start_subtest("vfork_child"))
-		vfork_child();
-	if (test__start_subtest("dying"))
-		dying();
-	if (test__start_subtest("twice"))
-		twice();
-	if (test__start_subtest("system_wide"))
-		system_wide();
-	if (test__start_subtest("cpuset"))
-		cpuset();
+	run_subtests(subtests);
 
 	memcontrol_oom_calls__destroy(calls);
 cleanup:

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* bpf_out_of_memory(): what it refuses, and what it does. */
-#include <sched.h>
-#include "memcontrol_oom.h"
-#include "memcontrol_oom_errors.skel.h"
+/* bpf_out_of_memory(): the calls that it must refuse, and the OOMs that it declares. */
+#include "memcontrol_oom_errors.h"
 #include "cap_helpers.h"
 
 #define TOP		"/oom_errors_call"
@@ -13,12 +11,6 @@
 static struct memcontrol_oom_calls *calls;
 static __u64 service_id, empty_id;
 
-static int do_nothing(void *arg)
-{
-	return 0;
-}
-
-/* A policy that kills @pid, attached; its link is the skeleton's. */
 static struct memcontrol_oom_errors *attach(__u64 id, pid_t pid)
 {
 	struct memcontrol_oom_errors *skel;
@@ -34,14 +26,9 @@ static struct memcontrol_oom_errors *attach(__u64 id, pid_t pid)
 	return NULL;
 }
 
-static bool alive(const struct memcontrol_child *child)
-{
-	return !waitpid(child->pid, NULL, WNOHANG);
-}
-
 /*
- * A call that must be refused before anything is killed, for a memory cgroup and for the
- * system. The first one that is not is the last: there is one process to spare.
+ * Checks that a call is refused before it kills, for a memory cgroup and for the system. The
+ * caller must stop at the first call that is not refused: only one process may die.
  */
 static bool refused(int order, __u64 flags)
 {
@@ -49,7 +36,7 @@ static bool refused(int order, __u64 flags)
 	       ASSERT_EQ(oom_call(calls, 0, order, flags), -EINVAL, "system");
 }
 
-static void order(void)
+static void check_orders(void)
 {
 	static const int orders[] = { -1, 4, INT_MIN, INT_MAX };
 	int i;
@@ -60,7 +47,7 @@ static void order(void)
 	}
 }
 
-static void flags(void)
+static void check_flags(void)
 {
 	int bit;
 
@@ -70,27 +57,21 @@ static void flags(void)
 	}
 }
 
-/* What the kernel itself would kill first. */
-static int be_first(void *arg)
-{
-	return write_oom_score_adj("1000") || touch_memory(arg);
-}
-
-static void refusals(void (*check)(void))
+static void check_refusals(void (*check)(void))
 {
 	struct memcontrol_child child;
 	struct memcontrol_oom_errors *skel = NULL;
 	size_t size = MB;
 
-	if (!start_child(&child, SERVICE, be_first, &size))
+	if (!start_child(&child, SERVICE, touch_memory_as_first, &size))
 		return;
-	/* Asked about the memory cgroup and about the system. */
+	/* The root's policy is called for the memory cgroup and for the system. */
 	skel = attach(0, child.pid);
 	if (skel) {
 		check();
 		ASSERT_EQ(skel->bss->runs, 0, "runs");
 	}
-	ASSERT_TRUE(alive(&child), "still there");
+	ASSERT_TRUE(is_alive(&child), "the process is alive");
 	memcontrol_oom_errors__destroy(skel);
 	stop_child(&child);
 }
@@ -119,18 +100,18 @@ static void refused_to_child(bool in_userns)
 		ASSERT_EQ(call_of_child(in_userns, 0), -EPERM, "system");
 }
 
-static void capability(void)
+static void check_capability(void)
 {
 	refused_to_child(false);
 }
 
-static void user_namespace(void)
+static void check_user_namespace(void)
 {
 	refused_to_child(true);
 }
 
-/* Nobody is short of memory but by the call: the policy of SERVICE decides. */
-static void memcg(void)
+/* Memory is free, so that only the call can kill; the policy of SERVICE decides. */
+static void test_memcg(void)
 {
 	struct memcontrol_child chosen, bigger, elsewhere;
 	struct bpf_oom_policy_info info;
@@ -148,22 +129,22 @@ static void memcg(void)
 		goto stop;
 	ASSERT_OK(oom_call(calls, service_id, 0, 0), "bpf_out_of_memory");
 	ASSERT_EQ(skel->bss->runs, 1, "runs");
-	ASSERT_EQ(skel->bss->oom_of, service_id, "what is out of memory");
+	ASSERT_EQ(skel->bss->oom_of, service_id, "cgroup that is out of memory");
 	ASSERT_EQ(skel->data->then_ret, 0, "killed");
 	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "counters")) {
 		ASSERT_EQ(info.handled, 1, "handled");
 		ASSERT_EQ(info.kills, 1, "kills");
 	}
 	ASSERT_TRUE(was_oom_killed(wait_status(chosen.pid)), "the policy's choice is killed");
-	ASSERT_TRUE(alive(&bigger), "the kernel's is not");
-	ASSERT_TRUE(alive(&elsewhere), "nor are others");
+	ASSERT_TRUE(is_alive(&bigger), "the kernel's choice is alive");
+	ASSERT_TRUE(is_alive(&elsewhere), "a process elsewhere is alive");
 
-	/* The policy passes from its second run on. */
+	/* From its second call on, the policy passes. */
 	ASSERT_OK(oom_call(calls, service_id, 0, 0), "bpf_out_of_memory");
 	ASSERT_EQ(skel->bss->runs, 2, "runs");
 	ASSERT_TRUE(was_oom_killed(wait_status(bigger.pid)), "the kernel's choice is killed");
-	ASSERT_TRUE(alive(&elsewhere), "others are not");
-	ASSERT_EQ(oom_call(calls, service_id, 0, 0), -ESRCH, "nobody is left");
+	ASSERT_TRUE(is_alive(&elsewhere), "a process elsewhere is alive");
+	ASSERT_EQ(oom_call(calls, service_id, 0, 0), -ESRCH, "call with no process left");
 	memcontrol_oom_errors__destroy(skel);
 stop:
 	stop_child(&elsewhere);
@@ -173,7 +154,7 @@ stop_chosen:
 	stop_child(&chosen);
 }
 
-static void empty_memcg(void)
+static void test_empty_memcg(void)
 {
 	struct bpf_oom_policy_info info;
 	struct memcontrol_oom_errors *skel;
@@ -191,8 +172,8 @@ static void empty_memcg(void)
 	memcontrol_oom_errors__destroy(skel);
 }
 
-/* NULL and the root memory cgroup are the system. */
-static void root_is_system(void)
+/* NULL and the root memory cgroup both mean the whole system. */
+static void test_root_is_system(void)
 {
 	static const __u64 ids[] = { 0, ROOT_CGROUP_ID };
 	int i;
@@ -202,7 +183,7 @@ static void root_is_system(void)
 		size_t size = MB;
 		struct memcontrol_oom_errors *skel;
 
-		if (!start_child(&child, SERVICE, be_first, &size))
+		if (!start_child(&child, SERVICE, touch_memory_as_first, &size))
 			return;
 		skel = attach(0, child.pid);
 		if (!skel) {
@@ -219,8 +200,8 @@ static void root_is_system(void)
 	}
 }
 
-/* A policy that takes long keeps others waiting, but not a program that asks for an OOM. */
-static void busy(void)
+/* While a policy runs, a second call fails instead of waiting. */
+static void test_busy(void)
 {
 	struct memcontrol_child child;
 	struct prog_thread thread;
@@ -232,21 +213,21 @@ static void busy(void)
 	if (!skel)
 		goto stop;
 	skel->bss->spin = true;
-	/* Of the arguments, the threads have one set. */
+	/* Both threads use the same arguments. */
 	calls->bss->cgroup_id = service_id;
 	calls->bss->order = 0;
 	calls->bss->flags = 0;
 	if (ASSERT_OK(prog_thread_start(&thread, calls->progs.out_of_memory_memcg), "start")) {
-		/* For the policy to be in the midst of it. */
+		/* Wait for the policy to run. */
 		if (ASSERT_TRUE(poll_until(skel->bss->spinning), "spinning")) {
 			if (ASSERT_EQ(run_syscall_prog(calls->progs.out_of_memory_memcg), -EBUSY,
 				      "the same memory cgroup"))
 				ASSERT_EQ(run_syscall_prog(calls->progs.out_of_memory_null),
 					  -EBUSY, "the system");
-			ASSERT_TRUE(skel->bss->spinning, "still in the midst of it");
+			ASSERT_TRUE(skel->bss->spinning, "the policy is still running");
 		}
 		skel->bss->spin = false;
-		ASSERT_OK(prog_thread_join(&thread), "the first one");
+		ASSERT_OK(prog_thread_join(&thread), "the first call");
 	}
 	ASSERT_EQ(skel->bss->runs, 1, "runs");
 	memcontrol_oom_errors__destroy(skel);
@@ -254,6 +235,37 @@ static void busy(void)
 stop:
 	stop_child(&child);
 }
+
+static void test_order(void)
+{
+	check_refusals(check_orders);
+}
+
+static void test_flags(void)
+{
+	check_refusals(check_flags);
+}
+
+static void test_capability(void)
+{
+	check_refusals(check_capability);
+}
+
+static void test_user_namespace(void)
+{
+	check_refusals(check_user_namespace);
+}
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(order),
+	SUBTEST(flags),
+	SUBTEST(capability),
+	SUBTEST(user_namespace),
+	SUBTEST(memcg),
+	SUBTEST(empty_memcg),
+	SUBTEST(root_is_system),
+	SUBTEST(busy),
+};
 
 void serial_test_memcontrol_oom_errors_call(void)
 {
@@ -268,22 +280,7 @@ void serial_test_memcontrol_oom_errors_call(void)
 	if (!ASSERT_OK_PTR(calls, "open_and_load"))
 		goto cleanup;
 
-	if (test__start_subtest("order"))
-		refusals(order);
-	if (test__start_subtest("flags"))
-		refusals(flags);
-	if (test__start_subtest("capability"))
-		refusals(capability);
-	if (test__start_subtest("user_namespace"))
-		refusals(user_namespace);
-	if (test__start_subtest("memcg"))
-		memcg();
-	if (test__start_subtest("empty_memcg"))
-		empty_memcg();
-	if (test__start_subtest("root_is_system"))
-		root_is_system();
-	if (test__start_subtest("busy"))
-		busy();
+	run_subtests(subtests);
 
 	memcontrol_oom_calls__destroy(calls);
 cleanup:

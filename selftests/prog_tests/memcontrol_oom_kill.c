@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Who dies when a policy decides: never the one that the kernel would have chosen. */
+/* With a policy, the process that the policy chose dies and not the one the kernel would choose. */
 #include <sched.h>
 #include <sys/syscall.h>
 #include "memcontrol_oom_kill.h"
 
-/* The policy "first" governs the tree, and kills what is small. */
+/* The policy "first" governs the tree and kills "small". */
 struct fixture {
 	struct oom_tree tree;
 	struct memcontrol_oom_kill *skel;
@@ -36,7 +36,7 @@ static void fixture_teardown(struct fixture *f)
 	tree_remove(&f->tree);
 }
 
-/* One OOM, one question, one kill. */
+/* Checks that there was one OOM, one call of the policy and one kill. */
 static void check_choice(struct fixture *f)
 {
 	struct bpf_oom_policy_info info = read_policy_info(f->tree.id);
@@ -44,8 +44,8 @@ static void check_choice(struct fixture *f)
 
 	ASSERT_TRUE(is_killed(&f->tree.small), "the policy's choice is killed");
 	ASSERT_TRUE(is_alive(&f->tree.big), "the kernel's choice is alive");
-	ASSERT_EQ(plan->asked, 1, "asked");
-	ASSERT_EQ(plan->oom_cgroup_id, f->tree.id, "out of memory");
+	ASSERT_EQ(plan->asked, 1, "calls of the policy");
+	ASSERT_EQ(plan->oom_cgroup_id, f->tree.id, "cgroup that is out of memory");
 	ASSERT_EQ(plan->policy_cgroup_id, f->tree.id, "cgroup of the policy");
 	ASSERT_EQ(info.handled, 1, "handled");
 	ASSERT_EQ(info.passed, 0, "passed");
@@ -65,7 +65,7 @@ static void test_page_fault(void)
 	fixture_teardown(&f);
 }
 
-/* Memory that is charged in a system call, which fails where a page fault is tried again. */
+/* Charges memory in a system call, which fails where a page fault would be repeated. */
 static int write_memory(void *arg)
 {
 	static char chunk[64 << 10];
@@ -96,7 +96,7 @@ static void test_write(void)
 	fixture_teardown(&f);
 }
 
-/* Who runs into the limit is not in the cgroup, and has no memory to give. */
+/* The process that lowers the limit is outside the cgroup and has no memory there. */
 static void test_lower_limit(void)
 {
 	struct fixture f;
@@ -123,7 +123,7 @@ static void test_process(void)
 	fixture_teardown(&f);
 }
 
-/* What it did counts, not what it says. */
+/* The kill counts, and not the return value. */
 static void test_kills_and_returns_0(void)
 {
 	struct fixture f;
@@ -136,8 +136,8 @@ static void test_kills_and_returns_0(void)
 	fixture_teardown(&f);
 }
 
-/* The policy asks for the smallest process of a cgroup that is to die as a whole. */
-static void test_oom_group(void)
+/* The policy kills one process of a cgroup that must die as a whole. */
+static void test_oom_group_wins(void)
 {
 	struct memcontrol_child other, smallest;
 	size_t size = SMALL_SIZE / 4, page = 4096;
@@ -156,11 +156,11 @@ static void test_oom_group(void)
 	ASSERT_OK(tree_oom(&f.tree), "hog");
 
 	ASSERT_TRUE(is_killed(&smallest), "the policy's choice is killed");
-	ASSERT_TRUE(is_killed(&other), "its cgroup is killed");
-	ASSERT_TRUE(is_killed(&f.tree.small), "its cgroup is killed");
+	ASSERT_TRUE(is_killed(&other), "the rest of its cgroup is killed");
+	ASSERT_TRUE(is_killed(&f.tree.small), "the rest of its cgroup is killed");
 	ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
 	ASSERT_EQ(plan->results[0], 0, "bpf_oom_kill_process");
-	ASSERT_EQ(plan->asked, 1, "asked");
+	ASSERT_EQ(plan->asked, 1, "calls of the policy");
 	ASSERT_EQ(read_cgroup_stat("/oom/small", "memory.events", "oom_kill"), 3, "oom_kill");
 	ASSERT_EQ(read_cgroup_stat("/oom/small", "memory.events", "oom_group_kill"), 1,
 		  "oom_group_kill");
@@ -173,8 +173,8 @@ teardown:
 	fixture_teardown(&f);
 }
 
-/* The policy asks for one cgroup of two that are to die together. */
-static void test_oom_group_above(void)
+/* The policy kills one of two cgroups that must die together. */
+static void test_oom_group_above_wins(void)
 {
 	size_t size = SMALL_SIZE, page = 4096;
 	struct memcontrol_child one, two;
@@ -198,11 +198,11 @@ static void test_oom_group_above(void)
 	ASSERT_OK(tree_oom(&f.tree), "hog");
 
 	ASSERT_TRUE(is_killed(&one), "the policy's choice is killed");
-	ASSERT_TRUE(is_killed(&two), "what belongs together is killed");
-	ASSERT_TRUE(is_alive(&f.tree.small), "what does not is alive");
+	ASSERT_TRUE(is_killed(&two), "the rest of the group is killed");
+	ASSERT_TRUE(is_alive(&f.tree.small), "a process outside the group is alive");
 	ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
 	ASSERT_EQ(plan->results[0], 2, "bpf_oom_kill_memcg");
-	ASSERT_EQ(plan->asked, 1, "asked");
+	ASSERT_EQ(plan->asked, 1, "calls of the policy");
 	ASSERT_EQ(read_cgroup_stat("/oom/group", "memory.events", "oom_kill"), 2, "oom_kill");
 	ASSERT_EQ(read_cgroup_stat("/oom/group", "memory.events.local", "oom_group_kill"), 1,
 		  "oom_group_kill");
@@ -218,7 +218,7 @@ teardown:
 	fixture_teardown(&f);
 }
 
-/* The OOM is in a child, for whose limit the policy's cgroup is too far up. */
+/* The policy is attached above the cgroup whose limit is exceeded, and must kill below it. */
 static void test_nested(void)
 {
 	struct memcontrol_child outsider;
@@ -247,11 +247,11 @@ static void test_nested(void)
 
 	ASSERT_TRUE(is_killed(&tree.small), "the policy's choice is killed");
 	ASSERT_TRUE(is_alive(&tree.big), "the kernel's choice is alive");
-	ASSERT_TRUE(is_alive(&outsider), "what is outside is alive");
-	ASSERT_EQ(plan->asked, 1, "asked");
-	ASSERT_EQ(plan->oom_cgroup_id, tree.id, "out of memory");
+	ASSERT_TRUE(is_alive(&outsider), "a process outside is alive");
+	ASSERT_EQ(plan->asked, 1, "calls of the policy");
+	ASSERT_EQ(plan->oom_cgroup_id, tree.id, "cgroup that is out of memory");
 	ASSERT_EQ(plan->policy_cgroup_id, get_cgroup_id("/above"), "cgroup of the policy");
-	ASSERT_EQ(plan->results[0], -EPERM, "kill of what is outside");
+	ASSERT_EQ(plan->results[0], -EPERM, "kill of a process outside");
 	ASSERT_EQ(plan->results[1], 1, "bpf_oom_kill_memcg");
 
 	bpf_link__destroy(link);
@@ -271,8 +271,8 @@ static int go_to_root(void *arg)
 }
 
 /*
- * The policy of the whole system asks for all that is outside of what ran out of memory. And
- * what is to die as a whole ends there, too.
+ * The policy of the whole system tries every target outside the cgroup that is out of memory,
+ * and must kill only inside it, even when a cgroup above must die as a whole.
  */
 static void test_stays_inside(void)
 {
@@ -309,13 +309,13 @@ static void test_stays_inside(void)
 	ASSERT_OK(tree_oom(&tree), "hog");
 
 	for (i = 0; i < 4; i++)
-		ASSERT_EQ(plan->results[i], -EPERM, "kill of what is outside");
+		ASSERT_EQ(plan->results[i], -EPERM, "kill of a process outside");
 	ASSERT_EQ(plan->results[4], -EINVAL, "kill of the root");
-	ASSERT_EQ(plan->results[5], 1, "kill of what is inside");
-	ASSERT_TRUE(is_killed(&tree.small), "what is inside is killed");
-	ASSERT_TRUE(is_alive(&tree.big), "what is inside and was not asked for is alive");
-	ASSERT_TRUE(is_alive(&outsider), "what is in a sibling is alive");
-	ASSERT_TRUE(is_alive(&in_root), "what is in the root is alive");
+	ASSERT_EQ(plan->results[5], 1, "kill of a process inside");
+	ASSERT_TRUE(is_killed(&tree.small), "the process inside is killed");
+	ASSERT_TRUE(is_alive(&tree.big), "a process inside that is no target is alive");
+	ASSERT_TRUE(is_alive(&outsider), "a process in a sibling is alive");
+	ASSERT_TRUE(is_alive(&in_root), "a process in the root is alive");
 	ASSERT_EQ(read_policy_info(ROOT_CGROUP_ID).kills, 1, "kills");
 
 	bpf_link__destroy(link);
@@ -331,7 +331,7 @@ stop_outsider:
 	remove_cgroup("/above");
 }
 
-/* A process elsewhere that lives in a victim's memory. */
+/* A process in another cgroup that shares a victim's memory. */
 static struct {
 	pid_t pid;
 	int joined;
@@ -356,10 +356,10 @@ static int share_memory(void *arg)
 }
 
 /*
- * The one way out of the subtree: without the end of all who use it, a victim's memory does not
- * come back. The kernel's own kills are like that.
+ * The one exception: a victim's memory is freed only when all its users are dead, so those in
+ * other cgroups die as well. The kernel's own kills do the same.
  */
-static void test_shared_memory(void)
+static void test_shared_memory_dies_outside(void)
 {
 	struct memcontrol_child inside, outside = {};
 	struct fixture f;
@@ -372,11 +372,11 @@ static void test_shared_memory(void)
 		goto remove_outside;
 	if (start_child(&inside, "/oom/small", share_memory, NULL)) {
 		outside.pid = sharer->pid;
-		ASSERT_TRUE(is_alive(&outside), "what shares memory is alive");
+		ASSERT_TRUE(is_alive(&outside), "the process that shares memory is alive");
 		ASSERT_OK(tree_oom(&f.tree), "hog");
 		ASSERT_EQ(f.skel->bss->plans[0].results[0], 2, "bpf_oom_kill_memcg");
-		ASSERT_TRUE(is_killed(&inside), "what is inside is killed");
-		ASSERT_TRUE(is_killed(&outside), "what shares its memory is killed");
+		ASSERT_TRUE(is_killed(&inside), "the victim is killed");
+		ASSERT_TRUE(is_killed(&outside), "the process that shares its memory is killed");
 		ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
 		kill(outside.pid, SIGKILL);
 		waitpid(outside.pid, NULL, 0);
@@ -388,7 +388,7 @@ remove_outside:
 	munmap(sharer, sizeof(*sharer));
 }
 
-/* The limit is the parent's, the one who runs into it is two levels below. */
+/* The parent has the limit; the process that exceeds it is two levels below. */
 static void test_parent_limit(void)
 {
 	struct fixture f;
@@ -406,7 +406,7 @@ static void test_parent_limit(void)
 
 #define NR_PROCESSES	50
 
-/* Most of the memory is the first one's. */
+/* A kill of a cgroup with 50 processes, of which the first one has most of the memory. */
 static void test_memcg_of_50(void)
 {
 	struct memcontrol_child children[NR_PROCESSES - 1];
@@ -421,18 +421,18 @@ static void test_memcg_of_50(void)
 	for (nr = 0; nr < ARRAY_SIZE(children); nr++)
 		if (!start_child(&children[nr], "/oom/small", touch_memory, &page))
 			goto stop;
-	/* The kernel reports ten OOMs in five seconds: this is to be one of them. */
+	/* The kernel logs at most ten OOMs in five seconds: wait, so that it logs this one. */
 	sleep(6);
 	reports = kmsg_open();
 	if (!ASSERT_OK_FD(reports, "kmsg"))
 		goto stop;
-	/* What they use beside their memory is not part of the plan. */
+	/* Lower the limit instead of running the hog: 50 processes use kernel memory as well. */
 	ASSERT_OK(write_cgroup_file("/oom", "memory.max", "34M"), "memory.max");
 
 	ASSERT_EQ(wait_killed(children, nr), nr, "killed");
 	ASSERT_TRUE(is_killed(&f.tree.small), "the policy's choice is killed");
 	ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
-	ASSERT_EQ(plan->asked, 1, "asked");
+	ASSERT_EQ(plan->asked, 1, "calls of the policy");
 	ASSERT_EQ(plan->results[0], NR_PROCESSES, "bpf_oom_kill_memcg");
 	ASSERT_EQ(read_policy_info(f.tree.id).kills, NR_PROCESSES, "kills");
 	ASSERT_EQ(read_cgroup_stat("/oom/small", "memory.events", "oom_kill"), NR_PROCESSES,
@@ -447,8 +447,8 @@ stop:
 	fixture_teardown(&f);
 }
 
-/* Policies of the parent and of the child; the child passes, or decides. */
-static void test_chain(bool child_passes)
+/* The parent and the child have policies, and the child passes or decides. */
+static void check_chain(bool child_passes)
 {
 	struct bpf_link *parent_link = NULL, *child_link = NULL;
 	struct bpf_oom_policy_info parent, child;
@@ -476,19 +476,19 @@ static void test_chain(bool child_passes)
 	ASSERT_TRUE(is_alive(&tree.big), "the kernel's choice is alive");
 	parent = read_policy_info(get_cgroup_id("/above"));
 	child = read_policy_info(tree.id);
-	ASSERT_EQ(plans[1].asked, 1, "child is asked");
-	ASSERT_EQ(plans[1].turn, 1, "child is asked first");
+	ASSERT_EQ(plans[1].asked, 1, "calls of the child's policy");
+	ASSERT_EQ(plans[1].turn, 1, "the child's policy is called first");
 	ASSERT_EQ(plans[1].policy_cgroup_id, tree.id, "cgroup of the child's policy");
 	ASSERT_EQ(child.passed, child_passes, "child passed");
 	ASSERT_EQ(child.handled, !child_passes, "child handled");
 	ASSERT_EQ(child.kills, !child_passes, "child's kills");
-	ASSERT_EQ(plans[0].asked, child_passes, "parent is asked");
+	ASSERT_EQ(plans[0].asked, child_passes, "calls of the parent's policy");
 	ASSERT_EQ(parent.handled, child_passes, "parent handled");
 	ASSERT_EQ(parent.kills, child_passes, "parent's kills");
 	ASSERT_EQ(parent.passed, 0, "parent passed");
 	if (child_passes) {
-		ASSERT_EQ(plans[0].turn, 2, "parent is asked second");
-		ASSERT_EQ(plans[0].oom_cgroup_id, tree.id, "out of memory");
+		ASSERT_EQ(plans[0].turn, 2, "the parent's policy is called second");
+		ASSERT_EQ(plans[0].oom_cgroup_id, tree.id, "cgroup that is out of memory");
 	}
 destroy:
 	bpf_link__destroy(child_link);
@@ -499,7 +499,7 @@ remove_tree:
 	remove_cgroup("/above");
 }
 
-/* A policy of the whole system decides about an OOM four levels below. */
+/* A policy of the whole system handles an OOM four levels below the root. */
 static void test_root_policy(void)
 {
 	static const char *const above[] = { "/a", "/a/b", "/a/b/c" };
@@ -525,8 +525,8 @@ static void test_root_policy(void)
 		ASSERT_OK(tree_oom(&tree), "hog");
 		ASSERT_TRUE(is_killed(&tree.small), "the policy's choice is killed");
 		ASSERT_TRUE(is_alive(&tree.big), "the kernel's choice is alive");
-		ASSERT_EQ(plan->asked, 1, "asked");
-		ASSERT_EQ(plan->oom_cgroup_id, tree.id, "out of memory");
+		ASSERT_EQ(plan->asked, 1, "calls of the policy");
+		ASSERT_EQ(plan->oom_cgroup_id, tree.id, "cgroup that is out of memory");
 		ASSERT_EQ(plan->policy_cgroup_id, ROOT_CGROUP_ID, "cgroup of the policy");
 		ASSERT_EQ(read_policy_info(ROOT_CGROUP_ID).handled, 1, "handled");
 		bpf_link__destroy(link);
@@ -538,14 +538,14 @@ remove_tree:
 		remove_cgroup(above[i]);
 }
 
-/* Only who governs what is out of memory is asked: not a sibling, not a child. */
+/* The policies of a sibling and of a child are not called. */
 static void test_others_not_asked(void)
 {
 	struct bpf_link *sibling = NULL, *child = NULL;
 	struct oom_plan *plans;
 	struct fixture f;
 
-	/* The fixture's skeleton has no place for their cgroups. */
+	/* The fixture's skeleton is loaded for other cgroups. */
 	struct memcontrol_oom_kill *others;
 
 	if (!make_cgroup("/sibling"))
@@ -564,8 +564,8 @@ static void test_others_not_asked(void)
 	    ASSERT_OK_PTR(child, "attach to child")) {
 		ASSERT_OK(tree_oom(&f.tree), "hog");
 		check_choice(&f);
-		ASSERT_EQ(plans[0].asked, 0, "sibling is asked");
-		ASSERT_EQ(plans[1].asked, 0, "child is asked");
+		ASSERT_EQ(plans[0].asked, 0, "calls of the sibling's policy");
+		ASSERT_EQ(plans[1].asked, 0, "calls of the child's policy");
 	}
 	bpf_link__destroy(child);
 	bpf_link__destroy(sibling);
@@ -576,41 +576,39 @@ remove_sibling:
 	remove_cgroup("/sibling");
 }
 
+static void test_child_passes_to_parent(void)
+{
+	check_chain(true);
+}
+
+static void test_child_decides_before_parent(void)
+{
+	check_chain(false);
+}
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(memcg_of_50),
+	SUBTEST(page_fault),
+	SUBTEST(write),
+	SUBTEST(lower_limit),
+	SUBTEST(process),
+	SUBTEST(kills_and_returns_0),
+	SUBTEST(oom_group_wins),
+	SUBTEST(oom_group_above_wins),
+	SUBTEST(nested),
+	SUBTEST(stays_inside),
+	SUBTEST(shared_memory_dies_outside),
+	SUBTEST(parent_limit),
+	SUBTEST(child_passes_to_parent),
+	SUBTEST(child_decides_before_parent),
+	SUBTEST(root_policy),
+	SUBTEST(others_not_asked),
+};
+
 void test_memcontrol_oom_kill(void)
 {
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
-	if (test__start_subtest("memcg_of_50"))
-		test_memcg_of_50();
-	if (test__start_subtest("page_fault"))
-		test_page_fault();
-	if (test__start_subtest("write"))
-		test_write();
-	if (test__start_subtest("lower_limit"))
-		test_lower_limit();
-	if (test__start_subtest("process"))
-		test_process();
-	if (test__start_subtest("kills_and_returns_0"))
-		test_kills_and_returns_0();
-	if (test__start_subtest("oom_group_wins"))
-		test_oom_group();
-	if (test__start_subtest("oom_group_above_wins"))
-		test_oom_group_above();
-	if (test__start_subtest("nested"))
-		test_nested();
-	if (test__start_subtest("stays_inside"))
-		test_stays_inside();
-	if (test__start_subtest("shared_memory_dies_outside"))
-		test_shared_memory();
-	if (test__start_subtest("parent_limit"))
-		test_parent_limit();
-	if (test__start_subtest("child_passes_to_parent"))
-		test_chain(true);
-	if (test__start_subtest("child_decides_before_parent"))
-		test_chain(false);
-	if (test__start_subtest("root_policy"))
-		test_root_policy();
-	if (test__start_subtest("others_not_asked"))
-		test_others_not_asked();
+	run_subtests(subtests);
 	cleanup_cgroup_environment();
 }

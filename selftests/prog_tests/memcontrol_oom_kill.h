@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* For the tests of what OOM policies decide: who is there to be killed, and what was. */
-#ifndef __MEMCONTROL_OOM_TREE_H
-#define __MEMCONTROL_OOM_TREE_H
+/* For the tests of decisions: a tree of processes, the policies of progs/memcontrol_oom_kill.c. */
+#ifndef __MEMCONTROL_OOM_KILL_TEST_H
+#define __MEMCONTROL_OOM_KILL_TEST_H
 
 #include <errno.h>
 #include "memcontrol_oom.h"
@@ -9,8 +9,9 @@
 #include "memcontrol_oom_kill.skel.h"
 
 /*
- * A cgroup with a limit and three children: "big", which the kernel would kill, "small",
- * and "hog", whose growth by HOG_SIZE is more than there is. Either death is enough.
+ * A cgroup with a limit and three children: "big", which the kernel would kill, "small" and
+ * "hog", where a process takes HOG_SIZE more than the limit allows. Killing either of the
+ * first two frees enough.
  */
 #define BIG_SIZE	(24 * MB)
 #define SMALL_SIZE	(12 * MB)
@@ -32,7 +33,7 @@ static inline const char *path_below(char *path, size_t size, const char *top, c
 	return path;
 }
 
-/* A process in "@top/@name", a cgroup that is made. */
+/* Makes the cgroup "@top/@name" and starts a process in it. */
 static inline bool start_below(struct memcontrol_child *child, const char *top, const char *name,
 			       int (*work)(void *arg), void *arg)
 {
@@ -63,14 +64,6 @@ static inline void remove_below(const char *top, const char *name)
 	remove_cgroup(path_below(path, sizeof(path), top, name));
 }
 
-/* Not reaped: its pid stays its own until stop_child(). */
-static inline bool is_alive(const struct memcontrol_child *child)
-{
-	siginfo_t info = {};
-
-	return !waitid(P_PID, child->pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid;
-}
-
 static inline bool is_killed_now(const struct memcontrol_child *child)
 {
 	siginfo_t info = {};
@@ -80,7 +73,7 @@ static inline bool is_killed_now(const struct memcontrol_child *child)
 	       info.si_status == SIGKILL;
 }
 
-/* SIGKILL is on its way when the OOM is settled; the end may take a moment, or some (5 s). */
+/* Counts killed children. SIGKILL is pending when the OOM is settled; allow 5 s for the exit. */
 static inline int wait_killed(const struct memcontrol_child *children, int nr)
 {
 	int step, i, killed;
@@ -110,7 +103,7 @@ static inline void tree_remove(struct oom_tree *tree)
 	remove_cgroup(tree->top);
 }
 
-/* Both processes in the tree do @work with their size. */
+/* Makes the tree. Both of its processes do @work with their size. */
 static inline bool tree_make_of(struct oom_tree *tree, const char *top, int (*work)(void *arg))
 {
 	size_t big = BIG_SIZE, small = SMALL_SIZE;
@@ -141,13 +134,13 @@ static inline bool tree_make(struct oom_tree *tree, const char *top)
 	return tree_make_of(tree, top, touch_memory);
 }
 
-/* Runs out of memory by page faults; 0 when the hog got what it wanted. */
+/* Runs out of memory by page faults; returns 0 when the hog got its memory. */
 static inline int tree_oom(const struct oom_tree *tree)
 {
 	return finish_hog(start_hog_below(tree->top, "hog", HOG_SIZE));
 }
 
-/* The policies of memcontrol_oom_kill.c for these cgroups, not attached. */
+/* Loads the three policies for these cgroups, without attaching them. */
 static inline struct memcontrol_oom_kill *kill_policies_load(__u64 first, __u64 second,
 							     __u64 third)
 {
@@ -166,7 +159,7 @@ static inline struct memcontrol_oom_kill *kill_policies_load(__u64 first, __u64 
 	return skel;
 }
 
-/* The counters of the policy of @cgroup_id; all ones when it has none. */
+/* Returns the counters of the policy of @cgroup_id; all ones when it has none. */
 static inline struct bpf_oom_policy_info read_policy_info(__u64 cgroup_id)
 {
 	struct memcontrol_oom_calls *calls;
@@ -180,7 +173,7 @@ static inline struct bpf_oom_policy_info read_policy_info(__u64 cgroup_id)
 	return info;
 }
 
-/* The number after @key in a file of the cgroup. */
+/* Returns the number after @key in a file of the cgroup; -1 when there is none. */
 static inline long long read_cgroup_stat(const char *path, const char *file, const char *key)
 {
 	long long value;
@@ -189,12 +182,12 @@ static inline long long read_cgroup_stat(const char *path, const char *file, con
 	fd = create_and_get_cgroup(path);
 	if (fd < 0)
 		return -1;
-	value = read_cgroup_key(fd, file, key);
+	value = read_number(fd, file, key);
 	close(fd);
 	return value;
 }
 
-/* What the kernel logs from now on. */
+/* Opens the kernel's log at its end. */
 static inline int kmsg_open(void)
 {
 	int fd;
@@ -207,7 +200,7 @@ static inline int kmsg_open(void)
 	return fd;
 }
 
-/* How many of the messages since then, or since the last call, contain @text. */
+/* Counts the messages with @text that were logged since kmsg_open() or the last call. */
 static inline int kmsg_count(int fd, const char *text)
 {
 	char record[8192];
@@ -225,4 +218,4 @@ static inline int kmsg_count(int fd, const char *text)
 	}
 }
 
-#endif /* __MEMCONTROL_OOM_TREE_H */
+#endif /* __MEMCONTROL_OOM_KILL_TEST_H */

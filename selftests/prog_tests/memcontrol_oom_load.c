@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Which OOM policies the verifier refuses, and what those may do that it accepts. */
+/* OOM policies that the verifier must refuse, and what the accepted ones can do at worst. */
 #include "memcontrol_oom.h"
 #include "memcontrol_oom_load.skel.h"
 #include "memcontrol_oom_load_dummy.skel.h"
@@ -14,65 +14,66 @@
 
 #define HELPER(name)	"program of this type cannot use helper " name "#"
 #define KFUNC(name)	"calling kernel function " name " is not allowed"
+#define MAYBE_NULL(arg)	"Possibly NULL pointer passed to trusted " arg
+#define SLEEPABLE(name)	"program must be sleepable to call sleepable kfunc " name
+#define ATOMIC(name)	"kernel func " name " is sleepable within"
 
 /*
- * RUN_TESTS() is not for these: a program of a struct_ops is loaded along with a map that
- * has it, and then with all such programs of the object.
+ * The programs of progs/memcontrol_oom_load.c. RUN_TESTS() cannot load them: it would load all
+ * struct_ops programs of the object along with the map.
  */
-static const struct {
-	const char *program;
-	const char *message;		/* NULL: it is accepted */
+static const struct program_case {
+	const char *name;
+	const char *message;		/* the verifier's; NULL: it must accept the program */
 } programs[] = {
-	{ "copy_from_user", HELPER("bpf_copy_from_user") },
-	{ "copy_from_user_task", HELPER("bpf_copy_from_user_task") },
-	{ "copy_from_user_str", KFUNC("bpf_copy_from_user_str") },
-	{ "copy_from_user_task_str", KFUNC("bpf_copy_from_user_task_str") },
-	{ "copy_from_user_dynptr", KFUNC("bpf_copy_from_user_dynptr") },
-	{ "copy_from_user_task_dynptr", KFUNC("bpf_copy_from_user_task_dynptr") },
-	{ "get_task_stack", HELPER("bpf_get_task_stack") },
-	{ "dynptr_from_file", KFUNC("bpf_dynptr_from_file") },
-	{ "arena_alloc_pages", KFUNC("bpf_arena_alloc_pages") },
-	{ "arena_free_pages", KFUNC("bpf_arena_free_pages") },
-	{ "rstat_flush", KFUNC("css_rstat_flush") },
-	{ "kmem_cache_iter", KFUNC("bpf_iter_kmem_cache_new") },
-	{ "call_out_of_memory", KFUNC("bpf_out_of_memory") },
-	{ "call_policy_info", KFUNC("bpf_oom_policy_info") },
-	{ "write_oc", "only read is supported" },
-	{ "write_oc_memcg", "only read is supported" },
-	{ "write_cgroup", "only read is supported" },
-	{ "memcg_without_null_check", "Possibly NULL pointer passed to trusted R1" },
-	{ "kill_memcg_without_null_check", "Possibly NULL pointer passed to trusted R2" },
-	{ "put_oc_memcg", "expects referenced PTR_TO_BTF_ID passed to R1" },
-	{ "third_argument", "func 'handle_out_of_memory' doesn't have 3-th argument" },
-	{ "kill_oc_chosen", "R2 must be referenced or trusted" },
-	{ "kill_real_parent", "R2 must be referenced or trusted" },
-	{ "kill_cast", "R2 must be referenced or trusted" },
-	{ "kill_without_null_check", "Possibly NULL pointer passed to trusted R2" },
-	{ "kill_after_release", "R2 is scalar expected STRUCT task_struct" },
-	{ "kill_cgroup_for_memcg", "expected pointer to STRUCT mem_cgroup but R2" },
-	{ "kill_memcg_after_put", "R2 is scalar expected STRUCT mem_cgroup" },
-	{ "kill_for_null", "Possibly NULL pointer passed to trusted R1" },
-	{ "kill_for_own_oc", "R1 is fp expected STRUCT oom_control" },
-	{ "kill_for_cgroup", "expected pointer to STRUCT oom_control but R1" },
-	{ "message_that_changes", "R3 does not point to a readonly map" },
-	{ "kill_process_not_sleepable",
-	  "program must be sleepable to call sleepable kfunc bpf_oom_kill_process" },
-	{ "kill_memcg_not_sleepable",
-	  "program must be sleepable to call sleepable kfunc bpf_oom_kill_memcg" },
-	{ "kill_process_in_rcu", "kernel func bpf_oom_kill_process is sleepable within" },
-	{ "kill_memcg_in_rcu", "kernel func bpf_oom_kill_memcg is sleepable within" },
-	{ "kill_with_preemption_off", "kernel func bpf_oom_kill_process is sleepable within" },
-	{ "read_oc" },
-	{ "flush_stats" },
-	{ "kill_either" },
-	{ "kill_own_memcg" },
-	{ "kill_from_task_iter" },
-	{ "look_on" },
+	SUBTEST_NAMED("copy_from_user", HELPER("bpf_copy_from_user")),
+	SUBTEST_NAMED("copy_from_user_task", HELPER("bpf_copy_from_user_task")),
+	SUBTEST_NAMED("copy_from_user_str", KFUNC("bpf_copy_from_user_str")),
+	SUBTEST_NAMED("copy_from_user_task_str", KFUNC("bpf_copy_from_user_task_str")),
+	SUBTEST_NAMED("copy_from_user_dynptr", KFUNC("bpf_copy_from_user_dynptr")),
+	SUBTEST_NAMED("copy_from_user_task_dynptr", KFUNC("bpf_copy_from_user_task_dynptr")),
+	SUBTEST_NAMED("get_task_stack", HELPER("bpf_get_task_stack")),
+	SUBTEST_NAMED("dynptr_from_file", KFUNC("bpf_dynptr_from_file")),
+	SUBTEST_NAMED("arena_alloc_pages", KFUNC("bpf_arena_alloc_pages")),
+	SUBTEST_NAMED("arena_free_pages", KFUNC("bpf_arena_free_pages")),
+	SUBTEST_NAMED("rstat_flush", KFUNC("css_rstat_flush")),
+	SUBTEST_NAMED("kmem_cache_iter", KFUNC("bpf_iter_kmem_cache_new")),
+	SUBTEST_NAMED("call_out_of_memory", KFUNC("bpf_out_of_memory")),
+	SUBTEST_NAMED("call_policy_info", KFUNC("bpf_oom_policy_info")),
+	SUBTEST_NAMED("write_oc", "only read is supported"),
+	SUBTEST_NAMED("write_oc_memcg", "only read is supported"),
+	SUBTEST_NAMED("write_cgroup", "only read is supported"),
+	SUBTEST_NAMED("memcg_without_null_check", MAYBE_NULL("R1")),
+	SUBTEST_NAMED("kill_memcg_without_null_check", MAYBE_NULL("R2")),
+	SUBTEST_NAMED("put_oc_memcg", "expects referenced PTR_TO_BTF_ID passed to R1"),
+	SUBTEST_NAMED("third_argument", "func 'handle_out_of_memory' doesn't have 3-th argument"),
+	SUBTEST_NAMED("kill_oc_chosen", "R2 must be referenced or trusted"),
+	SUBTEST_NAMED("kill_real_parent", "R2 must be referenced or trusted"),
+	SUBTEST_NAMED("kill_cast", "R2 must be referenced or trusted"),
+	SUBTEST_NAMED("kill_without_null_check", MAYBE_NULL("R2")),
+	SUBTEST_NAMED("kill_after_release", "R2 is scalar expected STRUCT task_struct"),
+	SUBTEST_NAMED("kill_cgroup_for_memcg", "expected pointer to STRUCT mem_cgroup but R2"),
+	SUBTEST_NAMED("kill_memcg_after_put", "R2 is scalar expected STRUCT mem_cgroup"),
+	SUBTEST_NAMED("kill_for_null", MAYBE_NULL("R1")),
+	SUBTEST_NAMED("kill_for_own_oc", "R1 is fp expected STRUCT oom_control"),
+	SUBTEST_NAMED("kill_for_cgroup", "expected pointer to STRUCT oom_control but R1"),
+	SUBTEST_NAMED("message_that_changes", "R3 does not point to a readonly map"),
+	SUBTEST_NAMED("kill_process_not_sleepable", SLEEPABLE("bpf_oom_kill_process")),
+	SUBTEST_NAMED("kill_memcg_not_sleepable", SLEEPABLE("bpf_oom_kill_memcg")),
+	SUBTEST_NAMED("kill_process_in_rcu", ATOMIC("bpf_oom_kill_process")),
+	SUBTEST_NAMED("kill_memcg_in_rcu", ATOMIC("bpf_oom_kill_memcg")),
+	SUBTEST_NAMED("kill_with_preemption_off", ATOMIC("bpf_oom_kill_process")),
+	SUBTEST_NAMED("read_oc"),
+	SUBTEST_NAMED("flush_stats"),
+	SUBTEST_NAMED("kill_either"),
+	SUBTEST_NAMED("kill_own_memcg"),
+	SUBTEST_NAMED("kill_from_task_iter"),
+	SUBTEST_NAMED("look_on"),
 };
 
 static char log_buf[1 << 20];
 
-static void load(const char *name, const char *message)
+static void check_program(const struct program_case *c)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts,
 		.kernel_log_buf = log_buf,
@@ -86,15 +87,15 @@ static void load(const char *name, const char *message)
 	skel = memcontrol_oom_load__open_opts(&opts);
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return;
-	prog = bpf_object__find_program_by_name(skel->obj, name);
+	prog = bpf_object__find_program_by_name(skel->obj, c->name);
 	if (!ASSERT_OK_PTR(prog, "program"))
 		goto destroy;
 	skel->struct_ops.policy->handle_out_of_memory = prog;
 	log_buf[0] = 0;
 	err = memcontrol_oom_load__load(skel);
-	if (message) {
+	if (c->message) {
 		ASSERT_ERR(err, "load");
-		ASSERT_HAS_SUBSTR(log_buf, message, "verifier");
+		ASSERT_HAS_SUBSTR(log_buf, c->message, "verifier");
 	} else if (!ASSERT_OK(err, "load")) {
 		printf("%s\n", log_buf);
 	}
@@ -102,8 +103,8 @@ destroy:
 	memcontrol_oom_load__destroy(skel);
 }
 
-/* What the policy did, and that the OOM was settled by it. */
-static void harmless(void)
+/* The accepted policy must neither wait nor fault while it allocates, and must settle the OOM. */
+static void test_harmless(void)
 {
 	struct memcontrol_oom_load_harmless *skel = NULL;
 	struct memcontrol_oom_calls *calls;
@@ -116,13 +117,13 @@ static void harmless(void)
 	if (!ASSERT_NEQ(unmapped, MAP_FAILED, "mmap") ||
 	    !ASSERT_NEQ(untouched, MAP_FAILED, "mmap"))
 		return;
-	/* The hog has them from this process. */
+	/* The hog inherits both mappings from this process. */
 	munmap(unmapped, MB);
 	calls = memcontrol_oom_calls__open_and_load();
 	if (!ASSERT_OK_PTR(calls, "open_and_load"))
 		return;
 	id = get_cgroup_id(SERVICE);
-	/* Maps are charged to who creates them. */
+	/* Maps are charged to the cgroup of the process that creates them. */
 	if (ASSERT_OK(join_cgroup(SERVICE), "join"))
 		skel = oom_policy_load(memcontrol_oom_load_harmless, policy, id);
 	ASSERT_OK(join_root_cgroup(), "leave");
@@ -143,8 +144,8 @@ static void harmless(void)
 	ASSERT_GT(skel->bss->in_hash, 0, "entries of the hash map");
 	ASSERT_TRUE(skel->bss->has_object, "object");
 	ASSERT_EQ(skel->bss->unmapped_ret, -EFAULT, "memory that is not mapped");
-	ASSERT_EQ(skel->bss->untouched_ret, -EFAULT, "memory that is not there yet");
-	/* By far: a wait for reclaim, or for the OOM killer's lock, would not end. */
+	ASSERT_EQ(skel->bss->untouched_ret, -EFAULT, "memory that is not populated");
+	/* A wait for reclaim or for oom_lock would take far longer, or for ever. */
 	ASSERT_LT(skel->bss->took_ns, NS_PER_S, "time");
 	ASSERT_EQ(skel->bss->kill_ret, 0, "killed");
 	if (ASSERT_TRUE(oom_policy_counters(calls, id, &info), "counters")) {
@@ -157,23 +158,20 @@ destroy:
 	munmap(untouched, MB);
 }
 
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(harmless),
+};
+
 void serial_test_memcontrol_oom_load(void)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(programs); i++) {
-		if (test__start_subtest(programs[i].program))
-			load(programs[i].program, programs[i].message);
-	}
+	run_cases(programs, check_program);
 	RUN_TESTS(memcontrol_oom_load_types);
 	RUN_TESTS(memcontrol_oom_load_dummy);
 
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
 	if (make_cgroup(TOP) && ASSERT_OK(enable_controllers(TOP, "memory"), "enable") &&
-	    make_limited_cgroup(SERVICE, LIMIT)) {
-		if (test__start_subtest("harmless"))
-			harmless();
-	}
+	    make_limited_cgroup(SERVICE, LIMIT))
+		run_subtests(subtests);
 	cleanup_cgroup_environment();
 }

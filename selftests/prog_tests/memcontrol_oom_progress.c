@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Policies that kill nothing, or take their time: every OOM is settled all the same. */
+/* Every OOM is settled, even when a policy kills nothing or takes long. */
 #include <limits.h>
 #include "memcontrol_oom_kill.h"
 #include "memcontrol_oom_progress.skel.h"
@@ -7,12 +7,12 @@
 #define SPIN_NS		(5ULL * 1000 * 1000 * 1000)
 
 /*
- * What the kernel does without a policy. It may kill one too many, the hog even, which is
- * its own affair.
+ * Runs out of memory and checks that the kernel decides. It may also kill the hog, which these
+ * tests do not mind.
  */
-static void run_kernel_decision(struct oom_tree *tree)
+static void check_kernel_decides(struct oom_tree *tree)
 {
-	ASSERT_NEQ(tree_oom(tree), -1, "status of the hog, which has ended");
+	ASSERT_NEQ(tree_oom(tree), -1, "the hog ends");
 	ASSERT_TRUE(is_killed(&tree->big), "the kernel's choice is killed");
 }
 
@@ -58,10 +58,10 @@ static void test_only_logs(void)
 	link = bpf_map__attach_struct_ops(skel->maps.logger);
 	log = kmsg_open();
 	if (ASSERT_OK_PTR(link, "attach") && ASSERT_OK_FD(log, "kmsg")) {
-		run_kernel_decision(&tree);
-		ASSERT_GE(skel->bss->asked, 1, "asked");
+		check_kernel_decides(&tree);
+		ASSERT_GE(skel->bss->asked, 1, "calls of the policy");
 		check_counters(tree.id, 0, skel->bss->asked, 0);
-		ASSERT_EQ(kmsg_count(log, "policy \"logger\""), 0, "complaints about it");
+		ASSERT_EQ(kmsg_count(log, "policy \"logger\""), 0, "lines that name the policy");
 		close(log);
 	}
 	bpf_link__destroy(link);
@@ -70,8 +70,8 @@ remove_tree:
 	tree_remove(&tree);
 }
 
-/* Says that it dealt with the OOM, and did not; @dead: tried to kill what is dead already. */
-static void test_claim(int ret, bool dead)
+/* The policy claims to have handled the OOM; with @dead, it tried to kill a dead process. */
+static void check_claim(int ret, bool dead)
 {
 	struct memcontrol_oom_kill *skel;
 	struct memcontrol_child child;
@@ -91,7 +91,7 @@ static void test_claim(int ret, bool dead)
 	plan = &skel->bss->plans[0];
 	plan->ret = ret;
 	if (dead) {
-		/* Its parent has not asked for it: it can be found, and has no memory. */
+		/* Not reaped yet: the process can be found but has no memory. */
 		kill(child.pid, SIGKILL);
 		if (!ASSERT_TRUE(is_killed(&child), "killed"))
 			goto stop;
@@ -101,8 +101,8 @@ static void test_claim(int ret, bool dead)
 	log = kmsg_open();
 	if (!ASSERT_OK_PTR(link, "attach") || !ASSERT_OK_FD(log, "kmsg"))
 		goto stop;
-	run_kernel_decision(&tree);
-	ASSERT_GE(plan->asked, 1, "asked");
+	check_kernel_decides(&tree);
+	ASSERT_GE(plan->asked, 1, "calls of the policy");
 	ASSERT_EQ(plan->results[0], dead ? -ESRCH : 0, "bpf_oom_kill_process");
 	check_counters(tree.id, 0, 0, plan->asked);
 	ASSERT_GE(kmsg_count(log, "policy \"first\""), 1, "lines that name the policy");
@@ -123,7 +123,7 @@ static int touch_unkillable_memory(void *arg)
 
 #define NR_OOMS		30
 
-/* Nobody can be killed, whoever decides: each OOM is asked about, few are complained about. */
+/* No process can be killed: every OOM reaches the policy, but the log does not fill up. */
 static void test_nothing_killable(void)
 {
 	struct memcontrol_oom_kill *skel;
@@ -145,14 +145,14 @@ static void test_nothing_killable(void)
 	log = kmsg_open();
 	if (!ASSERT_OK_PTR(link, "attach") || !ASSERT_OK_FD(log, "kmsg"))
 		goto destroy;
-	/* Ends when there is nothing to kill, where a page fault would be tried for ever. */
+	/* This write gives up when nothing can be killed; a page fault would repeat for ever. */
 	for (i = 0; i < NR_OOMS; i++)
 		ASSERT_OK(write_cgroup_file("/oom", "memory.max", "16M"), "memory.max");
 	lines = kmsg_count(log, "policy \"first\"");
 	close(log);
 	ASSERT_TRUE(is_alive(&tree.big), "big is alive");
 	ASSERT_TRUE(is_alive(&tree.small), "small is alive");
-	ASSERT_EQ(plan->asked, NR_OOMS, "asked");
+	ASSERT_EQ(plan->asked, NR_OOMS, "calls of the policy");
 	ASSERT_EQ(plan->results[0], -EPERM, "bpf_oom_kill_memcg");
 	ASSERT_EQ(plan->results[1], -EPERM, "bpf_oom_kill_process");
 	check_counters(tree.id, 0, 0, NR_OOMS);
@@ -165,7 +165,7 @@ remove_tree:
 	tree_remove(&tree);
 }
 
-/* The policy's time is only theirs who are out of memory. */
+/* A slow policy delays only the processes that are out of memory. */
 static void test_takes_long(void)
 {
 	struct memcontrol_oom_progress *skel;
@@ -196,11 +196,11 @@ static void test_takes_long(void)
 			stop_child(&other);
 		}
 	}
-	ASSERT_GE(steps, 2, "processes that got memory elsewhere meanwhile");
+	ASSERT_GE(steps, 2, "processes elsewhere that got memory meanwhile");
 	ASSERT_OK(finish_hog(hog), "hog");
 	ASSERT_GE(skel->bss->took_ns, SPIN_NS, "time");
 	ASSERT_EQ(skel->bss->result, 1, "bpf_oom_kill_memcg");
-	ASSERT_EQ(skel->bss->asked, 1, "asked");
+	ASSERT_EQ(skel->bss->asked, 1, "calls of the policy");
 	ASSERT_TRUE(is_killed(&tree.small), "the policy's choice is killed");
 	ASSERT_TRUE(is_alive(&tree.big), "the kernel's choice is alive");
 	check_counters(tree.id, 1, 0, 0);
@@ -212,7 +212,7 @@ remove_tree:
 	remove_cgroup("/elsewhere");
 }
 
-/* bpf_iter_css_task_new() finds no memory, and the policy has to do without. */
+/* bpf_iter_css_task_new() fails for lack of memory, and the policy still kills. */
 static void test_iterator_without_memory(void)
 {
 	struct memcontrol_oom_progress *skel;
@@ -228,9 +228,9 @@ static void test_iterator_without_memory(void)
 	link = bpf_map__attach_struct_ops(skel->maps.starved);
 	if (ASSERT_OK_PTR(link, "attach")) {
 		ASSERT_OK(tree_oom(&tree), "hog");
-		ASSERT_EQ(skel->bss->asked, 1, "asked");
+		ASSERT_EQ(skel->bss->asked, 1, "calls of the policy");
 		ASSERT_EQ(skel->bss->iter_result, -ENOMEM, "bpf_iter_css_task_new");
-		ASSERT_GT(skel->bss->nr_held, 0, "objects until there are none");
+		ASSERT_GT(skel->bss->nr_held, 0, "objects that the program could hold");
 		ASSERT_EQ(skel->bss->result, 1, "bpf_oom_kill_memcg");
 		ASSERT_TRUE(is_killed(&tree.small), "the policy's choice is killed");
 		ASSERT_TRUE(is_alive(&tree.big), "the kernel's choice is alive");
@@ -242,23 +242,35 @@ remove_tree:
 	tree_remove(&tree);
 }
 
+static void test_returns_negative(void)
+{
+	check_claim(-12345, false);
+}
+
+static void test_returns_huge(void)
+{
+	check_claim(INT_MAX, false);
+}
+
+static void test_kills_the_dead(void)
+{
+	check_claim(1, true);
+}
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(only_logs),
+	SUBTEST(returns_negative),
+	SUBTEST(returns_huge),
+	SUBTEST(kills_the_dead),
+	SUBTEST(nothing_killable),
+	SUBTEST(takes_long),
+	SUBTEST(iterator_without_memory),
+};
+
 void test_memcontrol_oom_progress(void)
 {
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
-	if (test__start_subtest("only_logs"))
-		test_only_logs();
-	if (test__start_subtest("returns_negative"))
-		test_claim(-12345, false);
-	if (test__start_subtest("returns_huge"))
-		test_claim(INT_MAX, false);
-	if (test__start_subtest("kills_the_dead"))
-		test_claim(1, true);
-	if (test__start_subtest("nothing_killable"))
-		test_nothing_killable();
-	if (test__start_subtest("takes_long"))
-		test_takes_long();
-	if (test__start_subtest("iterator_without_memory"))
-		test_iterator_without_memory();
+	run_subtests(subtests);
 	cleanup_cgroup_environment();
 }

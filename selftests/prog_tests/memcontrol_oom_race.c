@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* OOMs while policies come and go, many at once, and many cgroups to choose from. */
+/* OOMs while policies change, OOMs at the same time, and OOMs with many cgroups to choose from. */
 #include <sys/stat.h>
 #include "memcontrol_oom_kill.h"
 #include "memcontrol_oom_race.skel.h"
@@ -7,7 +7,7 @@
 #define LIMIT		(8 * MB)
 #define NR_ROUNDS	40
 
-/* Changes something about policies over and over, while others run out of memory. */
+/* A thread that changes policies over and over, while processes run out of memory. */
 struct changer {
 	pthread_t thread;
 	int (*change)(struct changer *changer);
@@ -39,10 +39,10 @@ static int detach_and_attach_policy(struct changer *changer)
 {
 	int err;
 
-	/* Closing it would not do: the hogs have it open, too. */
+	/* Closing the link would not detach it, because the hogs have it open as well. */
 	err = bpf_link__detach(changer->link);
 	bpf_link__destroy(changer->link);
-	/* Some OOMs are to find no policy. */
+	/* Leave time for some OOMs without a policy. */
 	usleep(1000);
 	changer->link = bpf_map__attach_struct_ops(changer->skel->maps.first);
 	if (!changer->link)
@@ -51,7 +51,7 @@ static int detach_and_attach_policy(struct changer *changer)
 	return err;
 }
 
-/* Processes that want more than there is: each of them has to die, whoever decides it. */
+/* Runs processes that take more than the limit: each must die, with a policy or without. */
 static int run_ooms(const char *path)
 {
 	int i, killed = 0;
@@ -61,7 +61,7 @@ static int run_ooms(const char *path)
 	return killed;
 }
 
-static void test_changes(int (*change)(struct changer *changer))
+static void check_changes(int (*change)(struct changer *changer))
 {
 	struct changer changer = { .change = change };
 	struct oom_plan *plans;
@@ -88,11 +88,11 @@ static void test_changes(int (*change)(struct changer *changer))
 	ASSERT_OK(changer.err, "changes");
 	ASSERT_GT(changer.nr_changes, NR_ROUNDS / 2, "changes");
 	ASSERT_EQ(read_cgroup_stat("/race", "memory.events", "oom_kill"), NR_ROUNDS, "oom_kill");
-	ASSERT_GT(plans[0].asked, 0, "the first one is asked");
+	ASSERT_GT(plans[0].asked, 0, "calls of the first policy");
 	if (change == replace_policy) {
-		ASSERT_GT(plans[1].asked, 0, "the second one is asked");
-		/* One of them is there at any time. */
-		ASSERT_EQ(plans[0].asked + plans[1].asked, NR_ROUNDS, "asked");
+		ASSERT_GT(plans[1].asked, 0, "calls of the second policy");
+		/* One of the two is attached at any time. */
+		ASSERT_EQ(plans[0].asked + plans[1].asked, NR_ROUNDS, "calls of the policy");
 	}
 destroy:
 	bpf_link__destroy(changer.link);
@@ -101,7 +101,7 @@ remove:
 	remove_cgroup("/race");
 }
 
-/* A policy's cgroup goes, and comes again with the same name, while it is attached. */
+/* The cgroup of an attached policy is removed and made again under the same name. */
 static void test_cgroup_removed(void)
 {
 	struct memcontrol_oom_kill *skel, *again;
@@ -124,8 +124,8 @@ static void test_cgroup_removed(void)
 	if (!ASSERT_OK_PTR(link, "attach") || !ASSERT_OK_PTR(above, "attach above"))
 		goto destroy;
 	ASSERT_TRUE(was_oom_killed(run_hog("/above/race", 2 * LIMIT)), "killed");
-	ASSERT_EQ(plans[0].asked, 1, "asked while its cgroup is there");
-	ASSERT_EQ(plans[1].asked, 0, "the one above is asked");
+	ASSERT_EQ(plans[0].asked, 1, "calls while its cgroup exists");
+	ASSERT_EQ(plans[1].asked, 0, "calls of the policy above");
 
 	remove_cgroup("/above/race");
 	if (!make_limited_cgroup("/above/race", LIMIT))
@@ -133,8 +133,8 @@ static void test_cgroup_removed(void)
 	ASSERT_NEQ(get_cgroup_id("/above/race"), id, "id of the new cgroup");
 	plans[1].targets[0].cgroup_id = get_cgroup_id("/above/race");
 	ASSERT_TRUE(was_oom_killed(run_hog("/above/race", 2 * LIMIT)), "killed");
-	ASSERT_EQ(plans[0].asked, 1, "asked after its cgroup is gone");
-	ASSERT_EQ(plans[1].asked, 1, "the one above is asked");
+	ASSERT_EQ(plans[0].asked, 1, "calls after its cgroup was removed");
+	ASSERT_EQ(plans[1].asked, 1, "calls of the policy above");
 	ASSERT_EQ(read_policy_info(id).handled, 1, "handled");
 
 	again = kill_policies_load(get_cgroup_id("/above/race"), 0, 0);
@@ -143,7 +143,7 @@ static void test_cgroup_removed(void)
 		link_again = bpf_map__attach_struct_ops(again->maps.first);
 		ASSERT_OK_PTR(link_again, "attach to the new cgroup");
 		ASSERT_TRUE(was_oom_killed(run_hog("/above/race", 2 * LIMIT)), "killed");
-		ASSERT_EQ(again->bss->plans[0].asked, 1, "the new one is asked");
+		ASSERT_EQ(again->bss->plans[0].asked, 1, "calls of the new policy");
 		bpf_link__destroy(link_again);
 		memcontrol_oom_kill__destroy(again);
 	}
@@ -156,8 +156,8 @@ remove:
 	remove_cgroup("/above");
 }
 
-/* Cgroups are removed as soon as the kill allows it, with the policy that killed attached. */
-static void test_removed_at_once(void)
+/* Each cgroup is removed right after the kill, while its policy is still attached. */
+static void test_cgroup_removed_at_once(void)
 {
 	struct memcontrol_oom_kill *skel;
 	struct bpf_link *link;
@@ -179,7 +179,7 @@ static void test_removed_at_once(void)
 		memcontrol_oom_kill__destroy(skel);
 	}
 	ASSERT_EQ(killed, NR_ROUNDS / 2, "killed");
-	ASSERT_EQ(asked, NR_ROUNDS / 2, "asked");
+	ASSERT_EQ(asked, NR_ROUNDS / 2, "calls of the policy");
 }
 
 static struct memcontrol_oom_race *load_race(__u64 by_map, __u64 walker)
@@ -200,8 +200,8 @@ static struct memcontrol_oom_race *load_race(__u64 by_map, __u64 walker)
 
 #define NR_CGROUPS	8
 
-/* Eight trees run out of memory at once, and in each the small one dies. */
-static void test_at_once(void)
+/* Eight trees run out of memory at the same time, and "small" dies in each. */
+static void test_eight_at_once(void)
 {
 	struct oom_tree trees[NR_CGROUPS];
 	char tops[NR_CGROUPS][32];
@@ -240,7 +240,7 @@ static void test_at_once(void)
 		if (!ASSERT_TRUE(is_killed(&trees[i].small), "the policy's choice is killed") ||
 		    !ASSERT_TRUE(is_alive(&trees[i].big), "the kernel's choice is alive"))
 			break;
-	ASSERT_EQ(skel->bss->asked, NR_CGROUPS, "asked");
+	ASSERT_EQ(skel->bss->asked, NR_CGROUPS, "calls of the policy");
 	ASSERT_EQ(read_policy_info(get_cgroup_id("/above")).handled, NR_CGROUPS, "handled");
 	ASSERT_EQ(read_policy_info(get_cgroup_id("/above")).kills, NR_CGROUPS, "kills");
 
@@ -255,7 +255,7 @@ remove:
 
 #define NR_SIBLINGS	2000
 
-/* The policy looks at all of them, and spares the biggest. */
+/* The policy walks 2000 siblings and spares the biggest. */
 static void test_many_siblings(void)
 {
 	struct memcontrol_oom_race *skel = NULL;
@@ -269,7 +269,7 @@ static void test_many_siblings(void)
 	fd = create_and_get_cgroup("/oom");
 	if (!ASSERT_OK_FD(fd, "open"))
 		goto remove_tree;
-	/* What the kernel needs for them is charged to it. */
+	/* The kernel's memory for the siblings is charged here. */
 	if (!ASSERT_OK(write_cgroup_file("/oom", "memory.max", "max"), "memory.max"))
 		goto close_fd;
 	for (i = 0; i < NR_SIBLINGS; i++) {
@@ -282,7 +282,7 @@ static void test_many_siblings(void)
 		goto remove_siblings;
 	skel->bss->protected_cgroup_id = tree.big_id;
 	link = bpf_map__attach_struct_ops(skel->maps.walker);
-	snprintf(name, sizeof(name), "%lld", read_cgroup_key(fd, "memory.current", NULL) +
+	snprintf(name, sizeof(name), "%lld", read_number(fd, "memory.current", NULL) +
 		 (long long)HOG_SIZE / 2);
 	if (!ASSERT_OK_PTR(link, "attach") ||
 	    !ASSERT_OK(write_cgroup_file("/oom", "memory.max", name), "memory.max"))
@@ -291,12 +291,12 @@ static void test_many_siblings(void)
 	ASSERT_OK(tree_oom(&tree), "hog");
 	ASSERT_TRUE(is_killed(&tree.small), "the policy's choice is killed");
 	ASSERT_TRUE(is_alive(&tree.big), "the kernel's choice is alive");
-	ASSERT_EQ(skel->bss->asked, 1, "asked");
-	/* The protected one is not among them, the small one and the hog's are. */
+	ASSERT_EQ(skel->bss->asked, 1, "calls of the policy");
+	/* "small" and "hog" are visited too; the protected cgroup is not. */
 	ASSERT_EQ(skel->bss->nr_visited, NR_SIBLINGS + 2, "visited");
 	ASSERT_EQ(skel->bss->chosen_cgroup_id, tree.small_id, "chosen");
 	ASSERT_EQ(skel->bss->result, 1, "bpf_oom_kill_memcg");
-	ASSERT_LT(skel->bss->took_ns, 3ULL * 1000 * 1000 * 1000, "time for all of them");
+	ASSERT_LT(skel->bss->took_ns, 3ULL * 1000 * 1000 * 1000, "time for the walk");
 	printf("%d cgroups: %llu us\n", skel->bss->nr_visited,
 	       (unsigned long long)skel->bss->took_ns / 1000);
 destroy:
@@ -313,21 +313,29 @@ remove_tree:
 	tree_remove(&tree);
 }
 
+static void test_replaced(void)
+{
+	check_changes(replace_policy);
+}
+
+static void test_unregistered(void)
+{
+	check_changes(detach_and_attach_policy);
+}
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(replaced),
+	SUBTEST(unregistered),
+	SUBTEST(cgroup_removed),
+	SUBTEST(cgroup_removed_at_once),
+	SUBTEST(eight_at_once),
+	SUBTEST_NAMED("2000_siblings", test_many_siblings),
+};
+
 void test_memcontrol_oom_race(void)
 {
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
-	if (test__start_subtest("replaced"))
-		test_changes(replace_policy);
-	if (test__start_subtest("unregistered"))
-		test_changes(detach_and_attach_policy);
-	if (test__start_subtest("cgroup_removed"))
-		test_cgroup_removed();
-	if (test__start_subtest("cgroup_removed_at_once"))
-		test_removed_at_once();
-	if (test__start_subtest("eight_at_once"))
-		test_at_once();
-	if (test__start_subtest("2000_siblings"))
-		test_many_siblings();
+	run_subtests(subtests);
 	cleanup_cgroup_environment();
 }

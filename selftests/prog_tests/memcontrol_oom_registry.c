@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Which OOM policies may be attached where, and what becomes of them. */
-#include "memcontrol_oom.h"
-#include "memcontrol_oom_registry.skel.h"
-#include "testing_helpers.h"
+/* Attaching, replacing and detaching OOM policies, and every attachment that must fail. */
+#include "memcontrol_module.h"
+#include "memcontrol_oom_registry.h"
 
 #define TOP		"/oom_registry"
 #define SERVICE		TOP "/service"		/* has a limit */
@@ -10,42 +9,24 @@
 #define PLAIN		SERVICE "/plain"	/* without the memory controller */
 #define GONE		TOP "/gone"
 #define LIMIT		(16 * MB)
-#define HOG		(64 * MB)
 #define POLICIES	100
 
 static struct memcontrol_oom_calls *calls;
 static __u64 service_id, sibling_id;
 
-static struct memcontrol_oom_registry *load(__u64 id)
-{
-	struct memcontrol_oom_registry *skel;
-
-	skel = oom_policy_load(memcontrol_oom_registry, policy, id);
-	ASSERT_OK_PTR(skel, "load");
-	return skel;
-}
-
-/* Of both maps that have a link: the second one may take the first one's place. */
+/* Loads two policies for two cgroups; the second one may replace the first one. */
 static struct memcontrol_oom_registry *load_two(__u64 id, __u64 other_id)
 {
 	struct memcontrol_oom_registry *skel;
 
-	skel = memcontrol_oom_registry__open();
-	if (!ASSERT_OK_PTR(skel, "open"))
+	skel = registry_open(id);
+	if (!skel)
 		return NULL;
-	skel->struct_ops.policy->cgroup_id = id;
 	skel->struct_ops.other->cgroup_id = other_id;
 	if (ASSERT_OK(memcontrol_oom_registry__load(skel), "load"))
 		return skel;
 	memcontrol_oom_registry__destroy(skel);
 	return NULL;
-}
-
-/* The error, or 0 and a link that is to be destroyed. */
-static int attach(const struct bpf_map *map, struct bpf_link **link)
-{
-	*link = bpf_map__attach_struct_ops(map);
-	return *link ? 0 : -errno;
 }
 
 static __u32 map_id(const struct bpf_map *map)
@@ -64,20 +45,7 @@ static __u32 prog_id(const struct bpf_program *prog)
 	return bpf_prog_get_info_by_fd(bpf_program__fd(prog), &info, &len) ? 0 : info.id;
 }
 
-/* That an OOM in SERVICE is put to @skel's first program, or to none of @skel's. */
-static void check_asked(struct memcontrol_oom_registry *skel, bool asked)
-{
-	int before = skel->bss->runs, other_before = skel->bss->other_runs;
-
-	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel's own choice");
-	if (asked)
-		ASSERT_GT(skel->bss->runs, before, "asked");
-	else
-		ASSERT_EQ(skel->bss->runs, before, "not asked");
-	ASSERT_EQ(skel->bss->other_runs, other_before, "the other one is not asked");
-}
-
-/* That nothing is attached, as from a test before. */
+/* Checks that no policy is attached, not even from the test before. */
 static void check_empty(void)
 {
 	struct bpf_oom_policy_info info;
@@ -85,25 +53,21 @@ static void check_empty(void)
 	ASSERT_EQ(oom_policy_info(calls, 0, &info), -ENOENT, "no policy");
 }
 
-/* An error is all that there is: nothing is listed, nothing is asked. */
-static void check_refused(struct memcontrol_oom_registry *skel, const struct bpf_map *map,
-			  int expected)
+/* Checks that attaching the policy fails and changes nothing: no entry, no calls. */
+static void check_refused(struct memcontrol_oom_registry *skel, int expected)
 {
-	struct bpf_link *link;
-
-	if (!ASSERT_EQ(attach(map, &link), expected, "attach"))
-		bpf_link__destroy(link);
+	check_not_attached(skel->maps.policy, expected, "attach");
 	check_empty();
-	check_asked(skel, false);
+	check_called(skel, SERVICE, false);
 }
 
-static void attach_and_detach(void)
+static void test_attach_and_detach(void)
 {
 	struct bpf_oom_policy_info info;
 	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = load(service_id);
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	check_empty();
@@ -116,38 +80,37 @@ static void attach_and_detach(void)
 		ASSERT_EQ(info.handled + info.passed + info.no_progress + info.kills, 0,
 			  "counters of a new policy");
 	}
-	check_asked(skel, true);
-	ASSERT_EQ(skel->bss->asked_of, service_id, "the cgroup it is attached to");
+	check_called(skel, SERVICE, true);
+	ASSERT_EQ(skel->bss->asked_of, service_id, "cgroup of the policy");
 	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed")) {
 		ASSERT_EQ(info.passed, skel->bss->runs, "passed");
 		ASSERT_EQ(info.handled + info.no_progress + info.kills, 0, "other counters");
 	}
 	bpf_link__destroy(link);
 	check_empty();
-	check_asked(skel, false);
+	check_called(skel, SERVICE, false);
 destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void second_for_a_cgroup(void)
+static void test_second_for_a_cgroup(void)
 {
 	struct bpf_link *link = NULL, *second;
 	struct memcontrol_oom_registry *first_skel, *second_skel;
 
-	first_skel = load(service_id);
-	second_skel = load(service_id);
+	first_skel = registry_load(service_id);
+	second_skel = registry_load(service_id);
 	if (!first_skel || !second_skel ||
 	    !ASSERT_OK(attach(first_skel->maps.policy, &link), "attach"))
 		goto destroy;
-	if (!ASSERT_EQ(attach(second_skel->maps.policy, &second), -EEXIST, "second"))
-		bpf_link__destroy(second);
-	check_asked(first_skel, true);
-	ASSERT_EQ(second_skel->bss->runs, 0, "the refused one is not asked");
+	check_not_attached(second_skel->maps.policy, -EEXIST, "second");
+	check_called(first_skel, SERVICE, true);
+	ASSERT_EQ(second_skel->bss->runs, 0, "calls of the refused policy");
 	bpf_link__destroy(link);
 	link = NULL;
-	/* The refusal left nothing behind. */
+	/* The failure left nothing behind. */
 	if (ASSERT_OK(attach(second_skel->maps.policy, &second), "second, after the first")) {
-		check_asked(second_skel, true);
+		check_called(second_skel, SERVICE, true);
 		bpf_link__destroy(second);
 	}
 destroy:
@@ -156,96 +119,93 @@ destroy:
 	memcontrol_oom_registry__destroy(first_skel);
 }
 
-static void same_map_twice(void)
+static void test_same_map_twice(void)
 {
-	struct bpf_link *link, *second;
+	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = load(service_id);
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	if (!ASSERT_OK(attach(skel->maps.policy, &link), "attach"))
 		goto destroy;
-	if (!ASSERT_EQ(attach(skel->maps.policy, &second), -EEXIST, "attach once more"))
-		bpf_link__destroy(second);
-	check_asked(skel, true);
+	check_not_attached(skel->maps.policy, -EEXIST, "attach once more");
+	check_called(skel, SERVICE, true);
 	bpf_link__destroy(link);
 	check_empty();
 	if (ASSERT_OK(attach(skel->maps.policy, &link), "attach after it was detached")) {
-		check_asked(skel, true);
+		check_called(skel, SERVICE, true);
 		bpf_link__destroy(link);
 	}
 destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void no_memory_controller(void)
+static void test_no_memory_controller(void)
 {
 	struct memcontrol_oom_registry *skel;
 
-	skel = load(get_cgroup_id(PLAIN));
+	skel = registry_load(get_cgroup_id(PLAIN));
 	if (skel)
-		check_refused(skel, skel->maps.policy, -EOPNOTSUPP);
+		check_refused(skel, -EOPNOTSUPP);
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void no_handler(void)
+static void test_no_handler(void)
 {
 	struct memcontrol_oom_registry *skel;
 
-	skel = memcontrol_oom_registry__open();
-	if (!ASSERT_OK_PTR(skel, "open"))
+	skel = registry_open(service_id);
+	if (!skel)
 		return;
 	skel->struct_ops.policy->handle_out_of_memory = NULL;
-	skel->struct_ops.policy->cgroup_id = service_id;
 	if (ASSERT_OK(memcontrol_oom_registry__load(skel), "load"))
-		check_refused(skel, skel->maps.policy, -EINVAL);
+		check_refused(skel, -EINVAL);
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void no_such_cgroup(void)
+static void test_no_such_cgroup(void)
 {
 	struct memcontrol_oom_registry *skel;
 	__u64 id;
 
-	skel = load(1ULL << 40);
+	skel = registry_load(1ULL << 40);
 	if (skel)
-		check_refused(skel, skel->maps.policy, -ENOENT);
+		check_refused(skel, -ENOENT);
 	memcontrol_oom_registry__destroy(skel);
 
 	if (!make_cgroup(GONE))
 		return;
 	id = get_cgroup_id(GONE);
 	remove_cgroup(GONE);
-	skel = load(id);
+	skel = registry_load(id);
 	if (skel)
-		check_refused(skel, skel->maps.policy, -ENOENT);
+		check_refused(skel, -ENOENT);
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void root(void)
+static void test_root(void)
 {
 	static const __u64 ids[] = { 0, ROOT_CGROUP_ID };
 	struct bpf_oom_policy_info info;
-	struct bpf_link *link, *second;
+	struct bpf_link *link;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(ids); i++) {
 		struct memcontrol_oom_registry *skel, *second_skel;
 
-		skel = load(ids[i]);
-		second_skel = load(ids[!i]);
+		skel = registry_load(ids[i]);
+		second_skel = registry_load(ids[!i]);
 		link = NULL;
 		if (!skel || !second_skel ||
 		    !ASSERT_OK(attach(skel->maps.policy, &link), "attach"))
 			goto destroy;
 		if (ASSERT_OK(oom_policy_info(calls, 0, &info), "listed"))
 			ASSERT_EQ(info.cgroup_id, ROOT_CGROUP_ID, "id of the root");
-		if (!ASSERT_EQ(attach(second_skel->maps.policy, &second), -EEXIST, "second"))
-			bpf_link__destroy(second);
-		/* SERVICE has no policy, and so the root's is next. */
-		check_asked(skel, true);
-		ASSERT_EQ(skel->bss->asked_of, ROOT_CGROUP_ID, "the cgroup it is attached to");
+		check_not_attached(second_skel->maps.policy, -EEXIST, "second");
+		/* SERVICE has no policy, so the root's is called. */
+		check_called(skel, SERVICE, true);
+		ASSERT_EQ(skel->bss->asked_of, ROOT_CGROUP_ID, "cgroup of the policy");
 destroy:
 		bpf_link__destroy(link);
 		memcontrol_oom_registry__destroy(second_skel);
@@ -254,7 +214,7 @@ destroy:
 	check_empty();
 }
 
-static void update(void)
+static void test_update(void)
 {
 	struct bpf_oom_policy_info info;
 	struct bpf_link *link;
@@ -265,7 +225,7 @@ static void update(void)
 		return;
 	if (!ASSERT_OK(attach(skel->maps.policy, &link), "attach"))
 		goto destroy;
-	check_asked(skel, true);
+	check_called(skel, SERVICE, true);
 	skel->bss->runs = 0;
 	if (!ASSERT_OK(bpf_link__update_map(link, skel->maps.other), "update"))
 		goto detach;
@@ -278,12 +238,12 @@ static void update(void)
 		ASSERT_EQ(oom_policy_info(calls, info.cgroup_id + 1, &info), -ENOENT,
 			  "the only one");
 	}
-	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel's own choice");
-	ASSERT_EQ(skel->bss->runs, 0, "the old one is not asked");
-	ASSERT_GT(skel->bss->other_runs, 0, "the new one is asked");
-	/* And back: a map that was replaced is as good as new. */
+	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel kills the hog");
+	ASSERT_EQ(skel->bss->runs, 0, "calls of the old policy");
+	ASSERT_GT(skel->bss->other_runs, 0, "calls of the new policy");
+	/* And back: a map that was replaced can be attached again. */
 	if (ASSERT_OK(bpf_link__update_map(link, skel->maps.policy), "update back"))
-		check_asked(skel, true);
+		check_called(skel, SERVICE, true);
 detach:
 	bpf_link__destroy(link);
 	check_empty();
@@ -291,25 +251,25 @@ destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void update_with_itself(void)
+static void test_update_with_itself(void)
 {
 	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = load(service_id);
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	if (ASSERT_OK(attach(skel->maps.policy, &link), "attach")) {
 		ASSERT_OK(bpf_link__update_map(link, skel->maps.policy), "update");
-		check_asked(skel, true);
+		check_called(skel, SERVICE, true);
 		bpf_link__destroy(link);
 		check_empty();
 	}
 	memcontrol_oom_registry__destroy(skel);
 }
 
-/* The root has two names. */
-static void update_root(void)
+/* Both ids, 0 and 1, stand for the root. */
+static void test_update_root(void)
 {
 	struct bpf_oom_policy_info info;
 	struct bpf_link *link;
@@ -328,7 +288,7 @@ static void update_root(void)
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void update_to_another_cgroup(void)
+static void test_update_to_another_cgroup(void)
 {
 	struct bpf_oom_policy_info info;
 	struct bpf_link *link;
@@ -342,36 +302,34 @@ static void update_to_another_cgroup(void)
 	ASSERT_EQ(bpf_link__update_map(link, skel->maps.other), -EINVAL, "update");
 	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed"))
 		ASSERT_EQ(info.map_id, map_id(skel->maps.policy), "the old map");
-	ASSERT_FALSE(oom_policy_counters(calls, sibling_id, &info), "nothing there");
-	check_asked(skel, true);
+	ASSERT_FALSE(oom_policy_counters(calls, sibling_id, &info), "no policy there");
+	check_called(skel, SERVICE, true);
 	bpf_link__destroy(link);
 	check_empty();
 destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void update_without_handler(void)
+static void test_update_without_handler(void)
 {
 	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = memcontrol_oom_registry__open();
-	if (!ASSERT_OK_PTR(skel, "open"))
+	skel = registry_open(service_id);
+	if (!skel)
 		return;
-	skel->struct_ops.policy->cgroup_id = service_id;
-	skel->struct_ops.other->cgroup_id = service_id;
 	skel->struct_ops.other->handle_out_of_memory = NULL;
 	if (ASSERT_OK(memcontrol_oom_registry__load(skel), "load") &&
 	    ASSERT_OK(attach(skel->maps.policy, &link), "attach")) {
 		ASSERT_EQ(bpf_link__update_map(link, skel->maps.other), -EINVAL, "update");
-		check_asked(skel, true);
+		check_called(skel, SERVICE, true);
 		bpf_link__destroy(link);
 		check_empty();
 	}
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static void name(void)
+static void test_name(void)
 {
 	char longest[BPF_OOM_NAME_MAX_LEN] = {}, unterminated[BPF_OOM_NAME_MAX_LEN];
 	const struct {
@@ -397,11 +355,10 @@ static void name(void)
 		size_t size;
 		char *value;
 
-		skel = memcontrol_oom_registry__open();
-		if (!ASSERT_OK_PTR(skel, "open"))
+		skel = registry_open(service_id);
+		if (!skel)
 			return;
-		skel->struct_ops.policy->cgroup_id = service_id;
-		/* The skeleton has no type for an array: it is what ends the struct. */
+		/* The skeleton leaves the array out: the name is at the end of the struct. */
 		value = bpf_map__initial_value(skel->maps.policy, &size);
 		if (!ASSERT_OK_PTR(value, "initial value"))
 			goto destroy;
@@ -412,9 +369,7 @@ static void name(void)
 		if (!ASSERT_OK(memcontrol_oom_registry__load(skel), "load"))
 			goto destroy;
 		if (cases[i].expected) {
-			if (!ASSERT_EQ(attach(skel->maps.policy, &link), cases[i].expected,
-				       cases[i].what))
-				bpf_link__destroy(link);
+			check_not_attached(skel->maps.policy, cases[i].expected, cases[i].what);
 			check_empty();
 		} else if (ASSERT_OK(attach(skel->maps.policy, &link), cases[i].what)) {
 			if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed"))
@@ -426,31 +381,27 @@ destroy:
 	}
 }
 
-static void without_link(void)
+static void test_without_link(void)
 {
 	struct bpf_oom_policy_info info;
-	struct bpf_link *link, *second;
+	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = memcontrol_oom_registry__open();
-	if (!ASSERT_OK_PTR(skel, "open"))
+	skel = registry_load(service_id);
+	if (!skel)
 		return;
-	skel->struct_ops.policy->cgroup_id = service_id;
-	skel->struct_ops.no_link->cgroup_id = service_id;
-	if (!ASSERT_OK(memcontrol_oom_registry__load(skel), "load") ||
-	    !ASSERT_OK(attach(skel->maps.no_link, &link), "register"))
+	if (!ASSERT_OK(attach(skel->maps.no_link, &link), "register"))
 		goto destroy;
 	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed")) {
 		ASSERT_STREQ(info.name, "no_link", "name");
 		ASSERT_EQ(info.map_id, map_id(skel->maps.no_link), "map");
 	}
-	if (!ASSERT_EQ(attach(skel->maps.policy, &second), -EEXIST, "second"))
-		bpf_link__destroy(second);
-	check_asked(skel, true);
-	/* Of such a map this is to delete its element. */
+	check_not_attached(skel->maps.policy, -EEXIST, "second");
+	check_called(skel, SERVICE, true);
+	/* For a map without a link, this deletes the element. */
 	ASSERT_OK(bpf_link__destroy(link), "unregister");
 	check_empty();
-	check_asked(skel, false);
+	check_called(skel, SERVICE, false);
 destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
@@ -462,7 +413,7 @@ static int compare_ids(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* That those of @ids that are not 0 are listed, and in their order. */
+/* Checks that the policies of all @ids except 0 are listed, in the order of their ids. */
 static void check_listed(const __u64 *ids, int nr)
 {
 	struct bpf_oom_policy_info info;
@@ -484,7 +435,7 @@ static void check_listed(const __u64 *ids, int nr)
 	ASSERT_EQ(oom_policy_info(calls, ~0ULL, &info), -ENOENT, "from the highest id");
 }
 
-static void many(void)
+static void test_many(void)
 {
 	struct bpf_link *links[POLICIES] = {};
 	struct memcontrol_oom_registry *skels[POLICIES] = {};
@@ -493,7 +444,7 @@ static void many(void)
 	int i, at;
 
 	for (i = 0; i < POLICIES; i++) {
-		/* Not in the order of ids. */
+		/* Attach them in another order than that of their ids. */
 		at = i * 37 % POLICIES;
 		snprintf(path, sizeof(path), TOP "/many%d", i);
 		if (!make_cgroup(path))
@@ -501,7 +452,7 @@ static void many(void)
 		ids[at] = get_cgroup_id(path);
 	}
 	for (i = 0; i < POLICIES; i++) {
-		skels[i] = load(ids[i]);
+		skels[i] = registry_load(ids[i]);
 		if (!skels[i] || !ASSERT_OK(attach(skels[i]->maps.policy, &links[i]), "attach"))
 			goto destroy;
 	}
@@ -522,7 +473,7 @@ destroy:
 	check_empty();
 }
 
-static void cgroup_removed(void)
+static void test_cgroup_removed(void)
 {
 	struct bpf_link *link = NULL, *second;
 	struct bpf_oom_policy_info info;
@@ -532,29 +483,28 @@ static void cgroup_removed(void)
 	if (!make_limited_cgroup(GONE, LIMIT))
 		return;
 	id = get_cgroup_id(GONE);
-	skel = load(id);
-	second_skel = load(id);
+	skel = registry_load(id);
+	second_skel = registry_load(id);
 	if (!skel || !second_skel || !ASSERT_OK(attach(skel->maps.policy, &link), "attach"))
 		goto destroy;
-	ASSERT_TRUE(was_oom_killed(run_hog(GONE, HOG)), "the kernel's own choice");
-	ASSERT_GT(skel->bss->runs, 0, "asked");
+	ASSERT_TRUE(was_oom_killed(run_hog(GONE, HOG)), "the kernel kills the hog");
+	ASSERT_GT(skel->bss->runs, 0, "calls of the policy");
 	skel->bss->runs = 0;
 	remove_cgroup(GONE);
 	ASSERT_TRUE(oom_policy_counters(calls, id, &info), "still listed");
 
-	/* Its place is taken by a cgroup of another id, that the policy knows nothing of. */
+	/* A new cgroup of the same name has another id, and the policy must not govern it. */
 	if (ASSERT_TRUE(make_limited_cgroup(GONE, LIMIT), "a cgroup of the same name")) {
 		ASSERT_NEQ(get_cgroup_id(GONE), id, "id");
-		ASSERT_TRUE(was_oom_killed(run_hog(GONE, HOG)), "the kernel's own choice");
+		ASSERT_TRUE(was_oom_killed(run_hog(GONE, HOG)), "the kernel kills the hog");
 	}
-	check_asked(skel, false);
-	if (!ASSERT_ERR(attach(second_skel->maps.policy, &second), "another for what is gone"))
+	check_called(skel, SERVICE, false);
+	if (!ASSERT_ERR(attach(second_skel->maps.policy, &second), "attach to a removed cgroup"))
 		bpf_link__destroy(second);
 	ASSERT_OK(bpf_link__destroy(link), "detach");
 	link = NULL;
 	check_empty();
-	if (!ASSERT_EQ(attach(second_skel->maps.policy, &second), -ENOENT, "for what is gone"))
-		bpf_link__destroy(second);
+	check_not_attached(second_skel->maps.policy, -ENOENT, "attach once more");
 destroy:
 	bpf_link__destroy(link);
 	memcontrol_oom_registry__destroy(second_skel);
@@ -562,15 +512,15 @@ destroy:
 	remove_cgroup(GONE);
 }
 
-/* The last reference to a policy is a pin, as bpftool leaves it behind. */
-static void pinned(void)
+/* A pin alone keeps a policy attached, as "bpftool struct_ops register" leaves it. */
+static void test_pinned(void)
 {
 	static const char pin[] = "/sys/fs/bpf/memcontrol_oom_registry";
 	struct bpf_oom_policy_info info;
 	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
 
-	skel = load(service_id);
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	if (!ASSERT_OK(attach(skel->maps.policy, &link), "attach"))
@@ -580,41 +530,33 @@ static void pinned(void)
 		goto destroy;
 	}
 	bpf_link__destroy(link);
-	check_asked(skel, true);
+	check_called(skel, SERVICE, true);
 	memcontrol_oom_registry__destroy(skel);
 	skel = NULL;
-	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel's own choice");
+	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel kills the hog");
 	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "still listed"))
-		ASSERT_GT(info.passed, 1, "still asked");
+		ASSERT_GT(info.passed, 1, "OOMs passed, the last one included");
 	ASSERT_OK(unlink(pin), "unlink");
-	/* The link is freed by a worker. */
+	/* A worker frees the link: wait for that. */
 	ASSERT_TRUE(poll_until(oom_policy_info(calls, 0, &info) == -ENOENT), "gone");
 destroy:
 	memcontrol_oom_registry__destroy(skel);
 }
 
-static int unload(void)
-{
-	return delete_module(MEMCONTROL_MODULE, O_NONBLOCK) ? -errno : 0;
-}
-
-/* Without @calls, which keeps the module in use just as the policy does. */
-static void rmmod(void)
+/* Closes @calls meanwhile, which keeps the module in use just as the policy does. */
+static void test_rmmod(void)
 {
 	struct memcontrol_oom_calls *fresh;
 	struct bpf_oom_policy_info info;
 	struct bpf_link *link;
 	struct memcontrol_oom_registry *skel;
-	int err, fd, i;
-	const char *ko;
+	int i;
 
-	ko = getenv("RUST_BPF_MEMCONTROL_KO");
-	if (!ko) {
-		printf("%s:SKIP: RUST_BPF_MEMCONTROL_KO does not name the module\n", __func__);
-		test__skip();
+	if (!module_path()) {
+		skip_because(NO_MODULE_PATH);
 		return;
 	}
-	skel = load(service_id);
+	skel = registry_load(service_id);
 	if (!skel)
 		return;
 	if (!ASSERT_OK(attach(skel->maps.policy, &link), "attach")) {
@@ -623,32 +565,48 @@ static void rmmod(void)
 	}
 	memcontrol_oom_calls__destroy(calls);
 	calls = NULL;
-	/* For as long as a program that is gone would keep the module in use. */
+	/* Try for a second: a closed program would release the module by then. */
 	for (i = 0; i < 20; i++) {
-		/* What rmmod prints as "in use". */
-		if (!ASSERT_EQ(unload(), -EWOULDBLOCK, "unload with a policy attached"))
+		/* rmmod prints "in use" for this error. */
+		if (!ASSERT_EQ(module_unload(), -EWOULDBLOCK, "unload with a policy attached"))
 			break;
 		usleep(POLL_US);
 	}
-	check_asked(skel, true);
+	check_called(skel, SERVICE, true);
 	bpf_link__destroy(link);
 	memcontrol_oom_registry__destroy(skel);
-	poll_until((err = unload()) != -EWOULDBLOCK);
-	ASSERT_OK(err, "unload after the policy is gone");
-	ASSERT_NEQ(access(MEMCONTROL_BTF, R_OK), 0, "module BTF");
-	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel's own choice");
+	ASSERT_OK(module_unload_wait(), "unload after the policy is gone");
+	ASSERT_FALSE(module_is_loaded(), "module BTF");
+	ASSERT_TRUE(was_oom_killed(run_hog(SERVICE, HOG)), "the kernel kills the hog");
 
-	fd = open(ko, O_RDONLY | O_CLOEXEC);
-	if (ASSERT_OK_FD(fd, "open the module")) {
-		ASSERT_OK(finit_module(fd, "", 0), "load the module");
-		close(fd);
-	}
+	ASSERT_OK(module_load(), "load the module");
 	fresh = memcontrol_oom_calls__open_and_load();
 	if (!ASSERT_OK_PTR(fresh, "open_and_load"))
 		return;
 	ASSERT_EQ(oom_policy_info(fresh, 0, &info), -ENOENT, "no policy");
 	calls = fresh;
 }
+
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(attach_and_detach),
+	SUBTEST(second_for_a_cgroup),
+	SUBTEST(same_map_twice),
+	SUBTEST(no_memory_controller),
+	SUBTEST(no_handler),
+	SUBTEST(no_such_cgroup),
+	SUBTEST(root),
+	SUBTEST(update),
+	SUBTEST(update_with_itself),
+	SUBTEST(update_root),
+	SUBTEST(update_to_another_cgroup),
+	SUBTEST(update_without_handler),
+	SUBTEST(name),
+	SUBTEST(without_link),
+	SUBTEST(many),
+	SUBTEST(cgroup_removed),
+	SUBTEST(pinned),
+	SUBTEST(rmmod),
+};
 
 void serial_test_memcontrol_oom_registry(void)
 {
@@ -663,42 +621,7 @@ void serial_test_memcontrol_oom_registry(void)
 	if (!ASSERT_OK_PTR(calls, "open_and_load"))
 		goto cleanup;
 
-	if (test__start_subtest("attach_and_detach"))
-		attach_and_detach();
-	if (test__start_subtest("second_for_a_cgroup"))
-		second_for_a_cgroup();
-	if (test__start_subtest("same_map_twice"))
-		same_map_twice();
-	if (test__start_subtest("no_memory_controller"))
-		no_memory_controller();
-	if (test__start_subtest("no_handler"))
-		no_handler();
-	if (test__start_subtest("no_such_cgroup"))
-		no_such_cgroup();
-	if (test__start_subtest("root"))
-		root();
-	if (test__start_subtest("update"))
-		update();
-	if (test__start_subtest("update_with_itself"))
-		update_with_itself();
-	if (test__start_subtest("update_root"))
-		update_root();
-	if (test__start_subtest("update_to_another_cgroup"))
-		update_to_another_cgroup();
-	if (test__start_subtest("update_without_handler"))
-		update_without_handler();
-	if (test__start_subtest("name"))
-		name();
-	if (test__start_subtest("without_link"))
-		without_link();
-	if (test__start_subtest("many"))
-		many();
-	if (test__start_subtest("cgroup_removed"))
-		cgroup_removed();
-	if (test__start_subtest("pinned"))
-		pinned();
-	if (test__start_subtest("rmmod"))
-		rmmod();
+	run_subtests(subtests);
 
 	memcontrol_oom_calls__destroy(calls);
 	calls = NULL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * OOMs of the whole system: the policy of the root decides, sysrq-f excepted. For a guest
- * that has little memory, all of which is used.
+ * OOMs of the whole system: the policy of the root decides, except for sysrq-f. These tests
+ * use up all memory and need a guest that has little.
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -10,11 +10,11 @@
 #define CHOSEN_SIZE	(32 * MB)
 #define MAX_MEMORY	(512 * MB)
 
-/* What the hog leaves at first of what is free, and the steps in which it takes that, too. */
+/* The hog first leaves so much memory free, then takes the rest in small steps. */
 #define LAST_SIZE	(16 * MB)
 #define STEP_SIZE	(32 * 1024)
 
-/* Bytes; -1 when it is not there. */
+/* Returns a number of bytes; -1 when there is no such key. */
 static long long read_meminfo(const char *key)
 {
 	long long kb = -1;
@@ -34,27 +34,10 @@ static long long read_meminfo(const char *key)
 	return kb < 0 ? -1 : kb * 1024;
 }
 
-static bool write_file(const char *path, const char *value)
-{
-	int fd, len;
-
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	len = write(fd, value, strlen(value));
-	close(fd);
-	return len == strlen(value);
-}
-
-/* The test is not to be killed, its processes are: what they are is set when they start. */
+/* The test itself must not be killed. Its processes reset that when they start. */
 static int touch_killable_memory(void *arg)
 {
 	return write_oom_score_adj("0") ?: touch_memory(arg);
-}
-
-static int touch_first_memory(void *arg)
-{
-	return write_oom_score_adj("1000") ?: touch_memory(arg);
 }
 
 struct fixture {
@@ -95,14 +78,14 @@ static void fixture_teardown(struct fixture *f)
 	remove_cgroup("/hog");
 }
 
-/* Until a policy is asked, or all there ever was is taken; waits @step_us after each step. */
-static int touch_memory_until_asked(const __u64 *asked, int step_us)
+/* Takes memory until a policy is called, or all is taken; waits @step_us after each step. */
+static int touch_memory_until_called(const __u64 *asked, int step_us)
 {
 	size_t i, size = read_meminfo("MemFree:") - LAST_SIZE;
 	size_t more = read_meminfo("MemTotal:");
 	char *memory;
 
-	/* Huge pages would be large steps. */
+	/* Huge pages would make the steps large. */
 	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) || touch_killable_memory(&size))
 		return -1;
 	memory = mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -118,7 +101,7 @@ static int touch_memory_until_asked(const __u64 *asked, int step_us)
 	return -1;
 }
 
-/* The biggest process by far. Its status: 0 when it could go on after a policy was asked. */
+/* Runs the biggest process by far. Returns 0 when it survived the call of the policy. */
 static int run_system_hog(struct fixture *f, int step_us)
 {
 	pid_t pid;
@@ -126,7 +109,7 @@ static int run_system_hog(struct fixture *f, int step_us)
 	pid = fork();
 	if (!pid)
 		_exit(join_parent_cgroup("/hog") ||
-		      touch_memory_until_asked(&f->plan->asked, step_us));
+		      touch_memory_until_called(&f->plan->asked, step_us));
 	ASSERT_GT(pid, 0, "fork");
 	return finish_hog(pid);
 }
@@ -134,7 +117,7 @@ static int run_system_hog(struct fixture *f, int step_us)
 static void check_choice(struct fixture *f)
 {
 	ASSERT_TRUE(is_killed(&f->chosen), "the policy's choice is killed");
-	ASSERT_EQ(f->plan->asked, 1, "asked");
+	ASSERT_EQ(f->plan->asked, 1, "calls of the policy");
 	ASSERT_EQ(f->plan->oom_cgroup_id, 0, "no memory cgroup");
 	ASSERT_EQ(f->plan->policy_cgroup_id, ROOT_CGROUP_ID, "cgroup of the policy");
 	ASSERT_EQ(f->plan->results[0], 1, "bpf_oom_kill_memcg");
@@ -153,11 +136,10 @@ static void test_exhausted(void)
 }
 
 /*
- * oom_kill_allocating_task comes first, and leaves nothing to decide. But it is for
- * tasks that can be killed: if a kernel thread is the one that runs out of memory,
- * which it may, the policy is asked, and it takes another try.
+ * oom_kill_allocating_task takes precedence over policies, but only for tasks that can be
+ * killed. When a kernel thread happens to run out of memory, the policy is called: try again.
  */
-static void test_allocating_task(void)
+static void test_allocating_task_bypasses(void)
 {
 	static const char path[] = "/proc/sys/vm/oom_kill_allocating_task";
 	bool is_again, is_killed;
@@ -167,26 +149,26 @@ static void test_allocating_task(void)
 	do {
 		if (!fixture_setup(&f))
 			return;
-		if (!ASSERT_TRUE(write_file(path, "1"), path))
+		if (!ASSERT_OK(write_text(AT_FDCWD, path, "1"), path))
 			break;
 		is_killed = was_oom_killed(run_system_hog(&f, 0));
-		ASSERT_TRUE(write_file(path, "0"), path);
+		ASSERT_OK(write_text(AT_FDCWD, path, "0"), path);
 		is_again = f.plan->asked && strcmp((const char *)f.plan->comm, "test_progs") && --tries;
 		if (is_again) {
 			fixture_teardown(&f);
 			continue;
 		}
 		ASSERT_TRUE(is_killed, "hog is killed");
-		ASSERT_EQ(f.plan->asked, 0, "asked");
+		ASSERT_EQ(f.plan->asked, 0, "calls of the policy");
 		ASSERT_TRUE(is_alive(&f.chosen), "the policy's choice is alive");
-		/* Not because there was nobody to ask. */
+		/* Show that the policy was attached all the time. */
 		ASSERT_OK(run_system_hog(&f, 0), "hog");
 		check_choice(&f);
 	} while (is_again);
 	fixture_teardown(&f);
 }
 
-/* Reclaim declares an OOM when all that is left was in use a short time ago. */
+/* With min_ttl_ms, reclaim declares an OOM when all memory left was in use recently. */
 static void test_min_ttl(void)
 {
 	static const char path[] = "/sys/kernel/mm/lru_gen/min_ttl_ms";
@@ -194,18 +176,18 @@ static void test_min_ttl(void)
 
 	if (!fixture_setup(&f))
 		return;
-	if (ASSERT_TRUE(write_file(path, "86400000"), path)) {
+	if (ASSERT_OK(write_text(AT_FDCWD, path, "86400000"), path)) {
 		/* Slowly, so that kswapd can keep up. */
 		ASSERT_OK(run_system_hog(&f, 1000), "hog");
-		ASSERT_TRUE(write_file(path, "0"), path);
+		ASSERT_OK(write_text(AT_FDCWD, path, "0"), path);
 		check_choice(&f);
-		ASSERT_STREQ((const char *)f.plan->comm, "kswapd0", "who ran out of memory");
+		ASSERT_STREQ((const char *)f.plan->comm, "kswapd0", "task that ran out of memory");
 	}
 	fixture_teardown(&f);
 }
 
-/* It is what is left when a policy does no good. */
-static void test_sysrq(void)
+/* Sysrq-f is the rescue from a bad policy and must not call it. */
+static void test_sysrq_bypasses(void)
 {
 	struct memcontrol_child first;
 	size_t size = MB;
@@ -213,40 +195,39 @@ static void test_sysrq(void)
 
 	if (!fixture_setup(&f))
 		return;
-	if (start_child(&first, "/hog", touch_first_memory, &size)) {
-		ASSERT_TRUE(write_file("/proc/sysrq-trigger", "f"), "sysrq-f");
+	if (start_child(&first, "/hog", touch_memory_as_first, &size)) {
+		ASSERT_OK(write_text(AT_FDCWD, "/proc/sysrq-trigger", "f"), "sysrq-f");
 		ASSERT_TRUE(is_killed(&first), "the kernel's choice is killed");
-		ASSERT_EQ(f.plan->asked, 0, "asked");
+		ASSERT_EQ(f.plan->asked, 0, "calls of the policy");
 		ASSERT_TRUE(is_alive(&f.chosen), "the policy's choice is alive");
 		stop_child(&first);
-		/* Not because there was nobody to ask. */
+		/* Show that the policy was attached all the time. */
 		ASSERT_OK(run_system_hog(&f, 0), "hog");
 		check_choice(&f);
 	}
 	fixture_teardown(&f);
 }
 
+/* min_ttl is first: kswapd gives up when the last OOM found nothing to reclaim. */
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(min_ttl),
+	SUBTEST(exhausted),
+	SUBTEST(sysrq_bypasses),
+	SUBTEST(allocating_task_bypasses),
+};
+
 void test_memcontrol_oom_system(void)
 {
 	if (read_meminfo("MemTotal:") > (long long)MAX_MEMORY) {
-		printf("%s:SKIP: more than 512 MB of memory take too long to fill\n", __func__);
-		test__skip();
+		skip_because("more than 512 MB of memory take too long to fill");
 		return;
 	}
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
-	/* The hog is to run out of memory, not who waits for it and has lost its pages. */
+	/* Lock memory: the hog must run out of memory, and not this process on a page fault. */
 	if (ASSERT_OK(mlockall(MCL_CURRENT), "mlockall") &&
 	    ASSERT_OK(write_oom_score_adj("-1000"), "oom_score_adj")) {
-		/* First: kswapd gives up where there was nothing to reclaim. */
-		if (test__start_subtest("min_ttl"))
-			test_min_ttl();
-		if (test__start_subtest("exhausted"))
-			test_exhausted();
-		if (test__start_subtest("sysrq_bypasses"))
-			test_sysrq();
-		if (test__start_subtest("allocating_task_bypasses"))
-			test_allocating_task();
+		run_subtests(subtests);
 		ASSERT_OK(write_oom_score_adj("0"), "oom_score_adj");
 		munlockall();
 	}

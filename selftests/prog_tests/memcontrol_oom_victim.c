@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One victim is enough, for as long as it can be expected to die: a new OOM waits for it,
- * unless it is about other memory, or the victim had 3 s.
+ * One victim is enough: a new OOM in the same memory waits for it to die, for at most 3 s, and
+ * kills nobody meanwhile.
  */
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include "memcontrol_oom_kill.h"
 #include "memcontrol_oom_victim.skel.h"
 
 #define SECOND_NS	(1000ULL * 1000 * 1000)
 
-/* How long a victim is waited for. */
+/* OOMs wait for a victim for this long. */
 #define PATIENCE_NS	(3 * SECOND_NS)
 
 static bool file_of_process_has(pid_t pid, const char *file, const char *text)
@@ -31,27 +28,16 @@ static bool file_of_process_has(pid_t pid, const char *file, const char *text)
 	return strstr(line, text);
 }
 
-/* Memory that the OOM reaper leaves alone: it is not given back before the process ends. */
-static bool touch_shared_memory(size_t size)
+/* The OOM reaper leaves shared memory alone: it is freed only when the process exits. */
+static int touch_shared_memory(void *arg)
 {
-	char *memory;
-
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED)
-		return false;
-	memset(memory, 1, size);
-	return true;
-}
-
-static int touch_all_shared_memory(void *arg)
-{
-	return !touch_shared_memory(*(size_t *)arg);
+	return !map_and_touch(*(size_t *)arg, MAP_SHARED);
 }
 
 /*
- * A process that holds the lock of a file's inode: it writes to the file from memory that
- * has to come from user space, which never gives it. Everyone else who writes to the file
- * waits for the lock, out of the reach of signals, until this one is killed.
+ * A process that holds the lock of a file's inode: it writes a page to the file that never
+ * arrives. Until it is killed, every other process that writes to the file waits for the lock,
+ * where no signal can interrupt it.
  */
 struct inode_holder {
 	int file_fd;
@@ -60,21 +46,9 @@ struct inode_holder {
 
 static void hold_inode(int file_fd)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	size_t size = getpagesize();
-	void *page;
-	int uffd;
+	const char *page = map_missing_page();
 
-	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED)
-		return;
-	reg.range.start = (unsigned long)page;
-	reg.range.len = size;
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg))
-		return;
-	if (write(file_fd, page, 1) != 1)
+	if (!page || write(file_fd, page, 1) != 1)
 		return;
 }
 
@@ -103,34 +77,6 @@ static bool inode_holder_start(struct inode_holder *holder)
 	return false;
 }
 
-/* A process with @size bytes in @path that then does what SIGKILL cannot end. */
-static bool start_stuck(struct memcontrol_child *child, const char *path, size_t size,
-			void (*get_stuck)(void *arg), void *arg)
-{
-	int fds[2];
-	char byte;
-
-	if (!ASSERT_OK(pipe(fds), "pipe"))
-		return false;
-	child->pid = fork();
-	if (!child->pid) {
-		if (join_parent_cgroup(path) || !touch_shared_memory(size) ||
-		    write(fds[1], "", 1) != 1)
-			_exit(1);
-		get_stuck(arg);
-		_exit(1);
-	}
-	close(fds[1]);
-	child->ready_fd = fds[0];
-	if (ASSERT_GT(child->pid, 0, "fork") &&
-	    ASSERT_EQ(read(child->ready_fd, &byte, 1), 1, "child is ready"))
-		return true;
-	close(child->ready_fd);
-	if (child->pid > 0)
-		waitpid(child->pid, NULL, 0);
-	return false;
-}
-
 static void write_to_held_inode(void *arg)
 {
 	const struct inode_holder *holder = arg;
@@ -142,14 +88,15 @@ static void write_to_held_inode(void *arg)
 static bool start_in_d_state(struct memcontrol_child *child, const char *path, size_t size,
 			     struct inode_holder *holder)
 {
-	return start_stuck(child, path, size, write_to_held_inode, holder) &&
+	return start_child_then(child, path, touch_shared_memory, &size, write_to_held_inode,
+				holder) &&
 	       ASSERT_TRUE(poll_until(file_of_process_has(child->pid, "stat", ") D ")),
 			   "victim is in D state");
 }
 
 /*
- * The tree's policy wants the process @stuck, which is in "@top/stuck", and then what is
- * small.
+ * The policy of the tree kills the process @stuck, in "/oom/stuck"; when that fails, it kills
+ * "small".
  */
 struct fixture {
 	struct oom_tree tree;
@@ -193,13 +140,13 @@ static void fixture_teardown(struct fixture *f)
 	tree_remove(&f->tree);
 }
 
-static void want(struct fixture *f)
+static void set_targets(struct fixture *f)
 {
 	f->plan->targets[0].pid = f->stuck.pid;
 	f->plan->targets[1].cgroup_id = f->tree.small_id;
 }
 
-/* With a victim in D state. */
+/* Also starts @stuck, in D state. */
 static bool fixture_setup_d_state(struct fixture *f)
 {
 	if (!fixture_setup(f))
@@ -207,7 +154,7 @@ static bool fixture_setup_d_state(struct fixture *f)
 	if (!inode_holder_start(&f->holder))
 		goto teardown;
 	if (start_in_d_state(&f->stuck, "/oom/stuck", STUCK_SIZE, &f->holder)) {
-		want(f);
+		set_targets(f);
 		return true;
 	}
 	inode_holder_stop(&f->holder);
@@ -224,15 +171,15 @@ static void fixture_teardown_d_state(struct fixture *f)
 	fixture_teardown(f);
 }
 
-/* The first OOM was the stuck one's, and 3 s later another one had to die. */
+/* Checks that the first OOM killed @stuck, and that 3 s later another process had to die. */
 static void check_second_decision(struct fixture *f)
 {
-	ASSERT_EQ(f->plan->asked, 2, "asked");
-	ASSERT_EQ(f->plan->results[0], -ESRCH, "kill of a victim");
-	ASSERT_EQ(f->plan->results[1], 1, "kill of another one");
+	ASSERT_EQ(f->plan->asked, 2, "calls of the policy");
+	ASSERT_EQ(f->plan->results[0], -ESRCH, "second kill of the victim");
+	ASSERT_EQ(f->plan->results[1], 1, "kill of another process");
 	ASSERT_TRUE(is_killed(&f->tree.small), "the policy's second choice is killed");
 	ASSERT_TRUE(is_alive(&f->tree.big), "the kernel's choice is alive");
-	/* A little less: what is measured is from question to question, not from the kill. */
+	/* A little less, because the times are those of the calls and not of the kills. */
 	ASSERT_GE(f->plan->last_ns - f->plan->first_ns, PATIENCE_NS - SECOND_NS / 2,
 		  "time for the victim");
 	ASSERT_LE(f->plan->last_ns - f->plan->first_ns, 5 * PATIENCE_NS, "time for the victim");
@@ -260,6 +207,7 @@ static void run_spin(void *arg)
 static void test_spins_in_bpf(void)
 {
 	struct memcontrol_oom_victim *skel;
+	size_t size = STUCK_SIZE;
 	struct fixture f;
 
 	if (!fixture_setup(&f))
@@ -267,9 +215,9 @@ static void test_spins_in_bpf(void)
 	skel = memcontrol_oom_victim__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		goto teardown;
-	if (!start_stuck(&f.stuck, "/oom/stuck", STUCK_SIZE, run_spin, skel))
+	if (!start_child_then(&f.stuck, "/oom/stuck", touch_shared_memory, &size, run_spin, skel))
 		goto destroy;
-	want(&f);
+	set_targets(&f);
 	if (ASSERT_TRUE(poll_until(skel->bss->spinning), "victim spins")) {
 		ASSERT_OK(tree_oom(&f.tree), "hog");
 		check_second_decision(&f);
@@ -283,7 +231,7 @@ teardown:
 	fixture_teardown(&f);
 }
 
-/* The freezer of cgroup v2 lets the killed go. */
+/* The freezer of cgroup v2 lets killed processes exit. */
 static void test_frozen(void)
 {
 	size_t size = STUCK_SIZE;
@@ -292,16 +240,16 @@ static void test_frozen(void)
 
 	if (!fixture_setup(&f))
 		return;
-	if (!start_child(&f.stuck, "/oom/stuck", touch_all_shared_memory, &size))
+	if (!start_child(&f.stuck, "/oom/stuck", touch_shared_memory, &size))
 		goto teardown;
-	want(&f);
+	set_targets(&f);
 	fd = create_and_get_cgroup("/oom/stuck");
 	if (ASSERT_OK_FD(fd, "open") &&
 	    ASSERT_OK(write_cgroup_file("/oom/stuck", "cgroup.freeze", "1"), "freeze") &&
-	    ASSERT_TRUE(poll_until(read_cgroup_key(fd, "cgroup.events", "frozen") == 1),
+	    ASSERT_TRUE(poll_until(read_number(fd, "cgroup.events", "frozen") == 1),
 			"frozen")) {
 		ASSERT_OK(tree_oom(&f.tree), "hog");
-		ASSERT_EQ(f.plan->asked, 1, "asked");
+		ASSERT_EQ(f.plan->asked, 1, "calls of the policy");
 		ASSERT_EQ(f.plan->results[0], 0, "bpf_oom_kill_process");
 		ASSERT_TRUE(is_killed(&f.stuck), "the policy's choice is killed");
 		ASSERT_TRUE(is_alive(&f.tree.small), "the second choice is alive");
@@ -313,7 +261,7 @@ teardown:
 	fixture_teardown(&f);
 }
 
-/* Killed by others before, and not dead: it is no victim, and nobody waits for it. */
+/* A process that another one killed, still exiting, is no victim: no OOM waits for it. */
 static void test_already_exiting(void)
 {
 	struct fixture f;
@@ -322,10 +270,10 @@ static void test_already_exiting(void)
 		return;
 	kill(f.stuck.pid, SIGKILL);
 	ASSERT_OK(tree_oom(&f.tree), "hog");
-	ASSERT_EQ(f.plan->asked, 1, "asked");
-	ASSERT_EQ(f.plan->results[0], -ESRCH, "kill of what is exiting");
-	ASSERT_EQ(f.plan->results[1], 1, "kill of the next one");
-	ASSERT_TRUE(is_killed(&f.tree.small), "the next one is killed");
+	ASSERT_EQ(f.plan->asked, 1, "calls of the policy");
+	ASSERT_EQ(f.plan->results[0], -ESRCH, "kill of an exiting process");
+	ASSERT_EQ(f.plan->results[1], 1, "kill of the next target");
+	ASSERT_TRUE(is_killed(&f.tree.small), "the next target is killed");
 	ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
 	ASSERT_EQ(read_policy_info(f.tree.id).kills, 1, "kills");
 	fixture_teardown_d_state(&f);
@@ -341,8 +289,8 @@ static __u64 now_ns(void)
 
 #define NR_OOMS		20
 
-/* Everyone who runs out of the same memory waits for the victim, and so nobody dies. */
-static void test_same_subtree(void)
+/* All OOMs in the same memory wait for the victim, and nobody else dies. */
+static void test_same_subtree_waits(void)
 {
 	long long ooms = 0;
 	struct fixture f;
@@ -352,7 +300,7 @@ static void test_same_subtree(void)
 	if (!fixture_setup_d_state(&f))
 		return;
 	hogs[0] = start_hog_below("/oom", "hog", HOG_SIZE);
-	if (!ASSERT_TRUE(poll_until(f.plan->asked), "asked"))
+	if (!ASSERT_TRUE(poll_until(f.plan->asked), "calls of the policy"))
 		goto finish;
 	hogs[1] = start_hog_below("/oom", "hog", MB);
 	while (ooms < NR_OOMS && now_ns() < f.plan->first_ns + PATIENCE_NS) {
@@ -360,10 +308,10 @@ static void test_same_subtree(void)
 		usleep(POLL_US);
 	}
 	end_ns = now_ns();
-	/* Nothing can be said about the first 3 s when they were over too soon. */
+	/* Without enough OOMs in the first 3 s, the checks would show nothing. */
 	if (ASSERT_GE(ooms, NR_OOMS, "OOMs") &&
 	    ASSERT_LT(end_ns, f.plan->first_ns + PATIENCE_NS - SECOND_NS / 4, "there was time")) {
-		ASSERT_EQ(f.plan->asked, 1, "asked");
+		ASSERT_EQ(f.plan->asked, 1, "calls of the policy");
 		ASSERT_TRUE(is_alive(&f.tree.small), "small is alive");
 		ASSERT_TRUE(is_alive(&f.tree.big), "big is alive");
 		ASSERT_EQ(read_cgroup_stat("/oom", "memory.events", "oom_kill"), 1, "oom_kill");
@@ -374,8 +322,8 @@ finish:
 	fixture_teardown_d_state(&f);
 }
 
-/* A victim's memory is of no use to who ran out of other memory. */
-static void test_other_subtree(void)
+/* A victim frees nothing for an OOM in other memory, which must not wait for it. */
+static void test_other_subtree_does_not_wait(void)
 {
 	struct memcontrol_oom_kill *skel;
 	struct bpf_link *link = NULL;
@@ -398,9 +346,9 @@ static void test_other_subtree(void)
 		goto destroy;
 
 	hog = start_hog_below("/oom", "hog", HOG_SIZE);
-	if (ASSERT_TRUE(poll_until(f.plan->asked), "asked")) {
+	if (ASSERT_TRUE(poll_until(f.plan->asked), "calls of the policy")) {
 		ASSERT_OK(tree_oom(&other), "the other hog");
-		ASSERT_EQ(plan->asked, 1, "the other policy is asked");
+		ASSERT_EQ(plan->asked, 1, "calls of the other policy");
 		ASSERT_LT(plan->first_ns, f.plan->first_ns + PATIENCE_NS,
 			  "while the victim is waited for");
 		ASSERT_TRUE(is_killed(&other.small), "the policy's choice is killed");
@@ -420,19 +368,19 @@ teardown:
 }
 
 /*
- * 70 of 85 MB are in use when somebody wants 16 MB. To kill both processes of "batch" is
- * more than enough, but it takes a moment until their memory is back: without the policy's
- * victims in mind the next one to die would be "innocent", the biggest.
+ * 70 of 85 MB are in use when a process takes 16 MB. Killing both processes of "batch" frees
+ * more than enough, but not at once. A kernel that did not wait for these victims would kill
+ * the biggest process, "innocent", as well.
  */
 #define NR_RUNS		20
 
-/* Page by page, which takes its time to free. */
+/* Small pages take longer to free. */
 static int touch_small_pages(void *arg)
 {
 	return prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) || touch_memory(arg);
 }
 
-static void test_innocent(void)
+static void test_innocent_lives(void)
 {
 	size_t innocent_size = 30 * MB, batch_size = 20 * MB;
 	struct memcontrol_child innocent, batch[2];
@@ -470,12 +418,12 @@ stop_innocent:
 		stop_child(&innocent);
 	}
 	ASSERT_EQ(run, NR_RUNS, "runs");
-	/* Counted when they are killed, which is before they are dead. */
+	/* The count is taken at the kill and not at the exit. */
 	ASSERT_EQ(read_cgroup_stat("/parent/innocent", "memory.events", "oom_kill"), 0,
 		  "killed innocents");
 	ASSERT_TRUE(killed, "both processes of the batch are killed");
 	ASSERT_EQ(served, NR_RUNS, "hogs that got their memory");
-	ASSERT_EQ(skel->bss->plans[0].asked, NR_RUNS, "asked");
+	ASSERT_EQ(skel->bss->plans[0].asked, NR_RUNS, "calls of the policy");
 	ASSERT_EQ(read_policy_info(get_cgroup_id("/parent")).kills, 2 * NR_RUNS, "kills");
 	bpf_link__destroy(link);
 destroy:
@@ -486,23 +434,20 @@ destroy:
 	remove_cgroup("/parent");
 }
 
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(innocent_lives),
+	SUBTEST(same_subtree_waits),
+	SUBTEST(other_subtree_does_not_wait),
+	SUBTEST(d_state),
+	SUBTEST(spins_in_bpf),
+	SUBTEST(frozen),
+	SUBTEST(already_exiting),
+};
+
 void test_memcontrol_oom_victim(void)
 {
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
-	if (test__start_subtest("innocent_lives"))
-		test_innocent();
-	if (test__start_subtest("same_subtree_waits"))
-		test_same_subtree();
-	if (test__start_subtest("other_subtree_does_not_wait"))
-		test_other_subtree();
-	if (test__start_subtest("d_state"))
-		test_d_state();
-	if (test__start_subtest("spins_in_bpf"))
-		test_spins_in_bpf();
-	if (test__start_subtest("frozen"))
-		test_frozen();
-	if (test__start_subtest("already_exiting"))
-		test_already_exiting();
+	run_subtests(subtests);
 	cleanup_cgroup_environment();
 }

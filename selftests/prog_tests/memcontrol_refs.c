@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <sched.h>
+/* References are balanced, and a held one keeps a memory cgroup alive. */
 #include "memcontrol_helpers.h"
 #include "memcontrol_refs.skel.h"
 
@@ -7,9 +7,10 @@
 #define PARENT	TOP "/parent"
 #define CHILD	PARENT "/child"
 
+static struct memcontrol_refs *skel;
 static int top_fd;
 
-static bool setup(struct memcontrol_refs *skel, const char *path, __u32 pairs)
+static bool setup(const char *path, __u32 pairs)
 {
 	if (!make_cgroup(PARENT) || !make_cgroup(CHILD))
 		return false;
@@ -26,21 +27,31 @@ static void check_removal(void)
 	check_freed(top_fd);
 }
 
-/* The memory controller is on in PARENT and off in CHILD. */
-static void balance(struct memcontrol_refs *skel, const char *path)
+static void check_balance(const char *path)
 {
-	if (!setup(skel, path, 1000))
+	if (!setup(path, 1000))
 		return;
 	ASSERT_OK(run_syscall_prog(skel->progs.get_and_put), "get_and_put");
 	ASSERT_EQ(skel->bss->done, 1000, "pairs");
 	check_removal();
 }
 
-static void a_million(struct memcontrol_refs *skel)
+static void test_balance(void)
+{
+	check_balance(PARENT);
+}
+
+/* The memory controller is on in PARENT and off in CHILD. */
+static void test_balance_controller_off(void)
+{
+	check_balance(CHILD);
+}
+
+static void test_a_million(void)
 {
 	int i;
 
-	if (!setup(skel, PARENT, 100 * 1000))
+	if (!setup(PARENT, 100 * 1000))
 		return;
 	for (i = 0; i < 10; i++) {
 		if (!ASSERT_OK(run_syscall_prog(skel->progs.get_and_put), "get_and_put"))
@@ -50,7 +61,7 @@ static void a_million(struct memcontrol_refs *skel)
 	check_removal();
 }
 
-static void a_million_of_root(struct memcontrol_refs *skel)
+static void test_a_million_of_root(void)
 {
 	int i;
 
@@ -63,86 +74,65 @@ static void a_million_of_root(struct memcontrol_refs *skel)
 	ASSERT_EQ(skel->bss->done, 1000 * 1000, "pairs");
 }
 
-#define MAX_THREADS	8
-
-struct hammer {
-	const struct bpf_program *prog;
-	int cpu, ret;
-};
-
-static void *hammer_fn(void *arg)
+/* All CPUs change one reference counter; with @remove, the cgroup is removed meanwhile. */
+static void check_concurrent(bool remove)
 {
-	struct hammer *hammer = arg;
-	cpu_set_t set;
-	int i;
-
-	CPU_ZERO(&set);
-	CPU_SET(hammer->cpu, &set);
-	hammer->ret = sched_setaffinity(0, sizeof(set), &set);
-	for (i = 0; i < 10 && !hammer->ret; i++)
-		hammer->ret = run_syscall_prog(hammer->prog);
-	return NULL;
-}
-
-/* One reference counter from every CPU, while the cgroup is being removed as well. */
-static void concurrent(struct memcontrol_refs *skel, bool remove)
-{
-	struct hammer hammers[MAX_THREADS];
-	pthread_t threads[MAX_THREADS];
-	int i, started = 0, nr = env.nr_cpus < MAX_THREADS ? env.nr_cpus : MAX_THREADS;
+	struct pinned_thread threads[MAX_PINNED];
+	int i, started, nr = env.nr_cpus < MAX_PINNED ? env.nr_cpus : MAX_PINNED;
 
 	if (nr < 2) {
-		printf("%s:SKIP: needs two CPUs\n", __func__);
-		test__skip();
+		skip_because("needs two CPUs");
 		return;
 	}
-	if (!setup(skel, PARENT, 50 * 1000))
+	if (!setup(PARENT, 50 * 1000))
 		return;
-	for (i = 0; i < nr; i++) {
-		hammers[i].prog = skel->progs.get_and_put;
-		hammers[i].cpu = i;
-		hammers[i].ret = -1;
-		if (!ASSERT_OK(pthread_create(&threads[i], NULL, hammer_fn, &hammers[i]),
-			       "pthread_create"))
-			break;
-		started++;
-	}
+	started = pinned_start(threads, nr, skel->progs.get_and_put);
 	if (remove) {
-		/* For the first run to be over, and others to be under way. */
-		ASSERT_TRUE(poll_until(skel->bss->done), "a run");
+		/* Wait until the first run is over and others are under way. */
+		ASSERT_TRUE(poll_until(skel->bss->done), "a run is over");
 		remove_cgroup(CHILD);
 		remove_cgroup(PARENT);
 	}
+	pinned_join(threads, started);
 	for (i = 0; i < started; i++) {
-		pthread_join(threads[i], NULL);
-		/* 1: the cgroup was gone before the run began. */
-		ASSERT_TRUE(!hammers[i].ret || (remove && hammers[i].ret == 1), "get_and_put");
+		/* The program returns 1 when the cgroup was gone before the run began. */
+		ASSERT_TRUE(!threads[i].ret || (remove && threads[i].ret == 1), "get_and_put");
 	}
 	if (remove) {
 		ASSERT_GT(skel->bss->done, 0, "pairs");
 		check_freed(top_fd);
 	} else {
-		ASSERT_EQ(skel->bss->done, nr * 10 * 50 * 1000, "pairs");
+		ASSERT_EQ(skel->bss->done, nr * PINNED_RUNS * 50 * 1000, "pairs");
 		check_removal();
 	}
 }
 
-/* A reference that is held keeps the memory css, and with it the cgroup. */
-static void held(struct memcontrol_refs *skel)
+static void test_concurrent(void)
+{
+	check_concurrent(false);
+}
+
+static void test_concurrent_with_removal(void)
+{
+	check_concurrent(true);
+}
+
+/* A held reference keeps the memory css and therefore the cgroup. */
+static void test_held(void)
 {
 	struct prog_thread thread;
 
-	if (!setup(skel, PARENT, 0))
+	if (!setup(PARENT, 0))
 		return;
 	skel->bss->holding = false;
 	skel->bss->release = false;
 	if (!ASSERT_OK(prog_thread_start(&thread, skel->progs.hold), "start"))
 		return;
-	/* For the program to hold its reference. */
+	/* Wait for the program to hold its reference. */
 	if (ASSERT_TRUE(poll_until(skel->bss->holding), "holding")) {
 		remove_cgroup(CHILD);
 		remove_cgroup(PARENT);
-		/* CHILD, to which nobody holds a reference, shows when freeing is over. */
+		/* Nothing holds CHILD: once it is freed, freeing is over. */
 		check_held(top_fd, 1);
 	}
 	skel->bss->release = true;
@@ -150,10 +140,18 @@ static void held(struct memcontrol_refs *skel)
 	check_freed(top_fd);
 }
 
+static const struct memcontrol_subtest subtests[] = {
+	SUBTEST(balance),
+	SUBTEST(balance_controller_off),
+	SUBTEST(held),
+	SUBTEST(a_million),
+	SUBTEST(a_million_of_root),
+	SUBTEST(concurrent),
+	SUBTEST(concurrent_with_removal),
+};
+
 void test_memcontrol_refs(void)
 {
-	struct memcontrol_refs *skel;
-
 	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
 	top_fd = create_and_get_cgroup(TOP);
@@ -164,20 +162,7 @@ void test_memcontrol_refs(void)
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		goto cleanup;
 
-	if (test__start_subtest("balance"))
-		balance(skel, PARENT);
-	if (test__start_subtest("balance_controller_off"))
-		balance(skel, CHILD);
-	if (test__start_subtest("held"))
-		held(skel);
-	if (test__start_subtest("a_million"))
-		a_million(skel);
-	if (test__start_subtest("a_million_of_root"))
-		a_million_of_root(skel);
-	if (test__start_subtest("concurrent"))
-		concurrent(skel, false);
-	if (test__start_subtest("concurrent_with_removal"))
-		concurrent(skel, true);
+	run_subtests(subtests);
 
 	memcontrol_refs__destroy(skel);
 cleanup:

@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A tree of cgroups that use memory in many ways, each of them in the same way every time:
- * what processes do touches no memory that they have from their parent, where it can be
- * helped, and never depends on what runs at the same time.
+ * A tree of cgroups that use memory in many ways, and in the same way every time. The
+ * processes avoid memory inherited from their parent, and nothing that they do depends on
+ * other processes.
  */
 #ifndef __MEMCONTROL_TREE_H
 #define __MEMCONTROL_TREE_H
 
 #include <netinet/in.h>
-#include <sched.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include "memcontrol_helpers.h"
 
 #define KB		(1UL << 10)
-#define MB		(1UL << 20)
 #define PAGE		(4 * KB)
 #define HUGE_PAGE	(2 * MB)
 
 #define SWAP_DEVICE	"/dev/ram0"
 #define FILE_DEVICE	"/dev/ram1"
-/* For a random one, the tools would wait until the kernel has random numbers. */
+/* Fixed: for a random one, the tools would wait until the kernel has random numbers. */
 #define UUID		"6d656d63-6f6e-4000-8000-000000000000"
 
 static char ext2[] = "/tmp/memcontrol_ext2_XXXXXX";
 static char tmpfs[] = "/tmp/memcontrol_tmpfs_XXXXXX";
 
-/* What processes do, each in a cgroup of the tree below. */
+/* The work of the processes, each in a cgroup of the tree below. */
 
 static char *map_anon(size_t size)
 {
@@ -36,7 +33,7 @@ static char *map_anon(size_t size)
 	return map == MAP_FAILED ? NULL : map;
 }
 
-/* What a compressor makes small, or cannot. */
+/* Fills memory with data that compresses well or, with @random, not at all. */
 static void fill(char *map, size_t size, bool random)
 {
 	unsigned long *word = (unsigned long *)map, x = 88172645463325252UL;
@@ -68,9 +65,9 @@ static void touch(const char *map, size_t size)
 }
 
 /*
- * Pages leave the CPUs' batches for the lists that they are counted by and reclaimed
- * from: that is what MADV_COLLAPSE does first. It finds nothing to collapse here, but
- * does not look for it in a mapping that has no page at all.
+ * Moves pages from the CPUs' batches to the LRU lists, where they are counted and reclaimed:
+ * MADV_COLLAPSE does this first. The mapping has one page, because MADV_COLLAPSE ignores an
+ * empty one, and nothing that could be collapsed.
  */
 static int drain(void)
 {
@@ -83,21 +80,9 @@ static int drain(void)
 	return munmap(map, 3 * HUGE_PAGE);
 }
 
-static int write_setting(int dir, const char *file, const char *value)
-{
-	int fd, err;
-
-	fd = openat(dir, file, O_WRONLY);
-	if (fd < 0)
-		return -errno;
-	err = write(fd, value, strlen(value)) < 0 ? -errno : 0;
-	close(fd);
-	return err;
-}
-
 /*
- * Has memory reclaimed when the figures that the kernel goes by are fresh: to read
- * memory.stat makes them so. -EAGAIN says that it was not all that was asked for.
+ * Reclaims memory with fresh statistics: reading memory.stat flushes them. -EAGAIN means that
+ * less than @amount was reclaimed.
  */
 static int reclaim(int cgroup_fd, const char *amount)
 {
@@ -108,7 +93,7 @@ static int reclaim(int cgroup_fd, const char *amount)
 	if (fd < 0 || read(fd, &byte, 1) != 1 || drain())
 		return 1;
 	close(fd);
-	err = write_setting(cgroup_fd, "memory.reclaim", amount);
+	err = write_text(cgroup_fd, "memory.reclaim", amount);
 	return err == -EAGAIN ? 0 : err;
 }
 
@@ -175,13 +160,13 @@ static int read_file(int fd, size_t size)
 	return 0;
 }
 
-/* Written back, evicted, read again; and written and left dirty. */
+/* One file is written back, evicted and read again; another one is left dirty. */
 static int work_file(int cgroup_fd)
 {
 	char *map;
 	int fd, i;
 
-	/* With fewer pages, the kernel soon forgets those that it has evicted. */
+	/* With fewer pages, the kernel soon drops the shadow entries of evicted ones. */
 	if (!use_anon(8 * MB))
 		return 1;
 	fd = open_file(ext2, "clean");
@@ -203,7 +188,7 @@ static int work_file(int cgroup_fd)
 	return fd < 0 || write_file(fd, 2 * MB);
 }
 
-/* What is remembered of evicted pages takes more memory than is left of pages: it goes, too. */
+/* Shadow entries of evicted pages take more memory than the pages left: they are reclaimed. */
 static int work_sparse(int cgroup_fd)
 {
 	char byte;
@@ -221,7 +206,7 @@ static int work_sparse(int cgroup_fd)
 	       reclaim(cgroup_fd, "4M swappiness=0");
 }
 
-/* Out, some of it with zeroes in it, which is not written, and some of it back, twice. */
+/* Swaps pages out, some of them zero-filled and thus not written, and some in again, twice. */
 static int work_swap(int cgroup_fd)
 {
 	char *map = use_anon(12 * MB), *zeroes = map_anon(2 * MB);
@@ -250,8 +235,8 @@ static int work_zswap(int cgroup_fd)
 	if (drain() || madvise(map, 8 * MB, MADV_PAGEOUT) || madvise(random, MB, MADV_PAGEOUT))
 		return 1;
 	touch(map, 2 * MB);
-	/* Full: what comes next pushes out what came first. */
-	if (write_setting(cgroup_fd, "memory.zswap.max", "256K"))
+	/* zswap is full now: new pages push the oldest out to swap. */
+	if (write_text(cgroup_fd, "memory.zswap.max", "256K"))
 		return 1;
 	return madvise(random + MB, MB / 2, MADV_PAGEOUT);
 }
@@ -266,7 +251,7 @@ static int work_huge(int cgroup_fd)
 	if (madvise(map, 4 * HUGE_PAGE, MADV_HUGEPAGE))
 		return 1;
 	fill(map, 5 * HUGE_PAGE, false);
-	/* There is swap for the first one, and not for all of the next one. */
+	/* Swap suffices for the first huge page but not for all of the second. */
 	return madvise(map + 4 * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE) ||
 	       madvise(map, 2 * HUGE_PAGE, MADV_PAGEOUT);
 }
@@ -280,7 +265,7 @@ static int work_lazy(int cgroup_fd)
 	return reclaim(cgroup_fd, "2M swappiness=0");
 }
 
-/* The parent's reclaim finds no memory but what is protected. */
+/* Reclaim of the parent finds only protected memory. */
 static int work_low(int cgroup_fd)
 {
 	int parent_fd = openat(cgroup_fd, "..", O_RDONLY);
@@ -298,7 +283,7 @@ static int create_map(enum bpf_map_type type, __u32 value_size, __u32 entries)
 	return bpf_map_create(type, "memcontrol", sizeof(__u32), value_size, entries, NULL);
 }
 
-/* Data that nobody reads, in a connection of the machine with itself. */
+/* Sends data that nobody reads, over the loopback device. */
 static int fill_socket(void)
 {
 	struct sockaddr_in addr = {
@@ -328,8 +313,8 @@ static int idle(void *arg)
 }
 
 /*
- * Threads for their kernel stacks. pthread_create() would take memory from the heap, which
- * is not the same on all kernels, and processes race for who has to copy a page.
+ * Starts threads, to use kernel stacks. pthread_create() would use the heap, which differs
+ * between kernels, and there the processes would race to copy a page.
  */
 static int start_threads(int nr)
 {
@@ -379,7 +364,7 @@ static const struct role {
 	int (*work)(int cgroup_fd);
 	int processes;
 	bool dies;		/* of the work */
-	const char *charged;	/* no memory controller: who is charged instead */
+	const char *charged;	/* without a memory controller: the cgroup that is charged */
 } roles[] = {
 	{ "/diff", "memory pids cpu" },
 	{ "/diff/empty" },
@@ -400,7 +385,7 @@ static const struct role {
 	  .set = { { "memory.low", "64M" } } },
 	{ "/diff/high", .work = work_limited, .processes = 1,
 	  .set = { { "memory.zswap.max", "0" }, { "memory.high", "8M" } } },
-	/* Not far above swap.high: for that, a process is made to wait. */
+	/* Not far above swap.high, because the kernel would throttle the process. */
 	{ "/diff/max", .work = work_limited, .processes = 1,
 	  .set = { { "memory.zswap.max", "0" }, { "memory.max", "8M" },
 		   { "memory.swap.high", "8M" } } },

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The memory controller on a cgroup v1 hierarchy: its cgroups have memory cgroups, and
- * those of cgroup v2 have none, not even the root's. Run alone: meanwhile, nobody else
- * has a memory controller. Run early, too: what was charged on cgroup v2 and is freed
- * meanwhile makes Linux 7.3 warn of an underflow of memsw, to which it never was charged.
+ * With the memory controller on a cgroup v1 hierarchy, that hierarchy's cgroups have memory
+ * cgroups. Those of cgroup v2, the root included, have none, so no other test can run
+ * meanwhile. This test needs a guest of its own: memory charged on cgroup v2 but freed
+ * meanwhile is uncharged from memsw, to which it never was charged, and Linux 7.3 warns of
+ * the underflow.
  */
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include "memcontrol_oom.h"
-#include "memcontrol_get.skel.h"
-#include "memcontrol_oom_registry.skel.h"
+#include "memcontrol_get.h"
+#include "memcontrol_oom_registry.h"
 
 static char v1[] = "/tmp/memcontrol_v1_XXXXXX", v2[] = "/tmp/memcontrol_v2_XXXXXX";
+
+static struct memcontrol_get *skel;
+static struct memcontrol_oom_registry *policy;
 
 static bool v2_has_memory(void)
 {
@@ -31,37 +34,39 @@ static int mount_v1(void)
 	return mount("memcontrol", v1, "cgroup", 0, "memory");
 }
 
-static void check(struct memcontrol_get *skel, struct bpf_program *prog, __u64 cgroup_id,
-		  __u64 expected)
+/* Programs, and the cgroup whose memory cgroup each must get; 0 is NULL. */
+static const struct v1_case {
+	const char *name, *prog;
+	__u64 expected;
+} cases[] = {
+	SUBTEST_NAMED("root", "get_cgroup1_self", ROOT_CGROUP_ID),
+	SUBTEST_NAMED("get_root_mem_cgroup", "get_root", ROOT_CGROUP_ID),
+	SUBTEST_NAMED("cgroup2_root", "get_self", 0),
+	SUBTEST_NAMED("cgroup2_pids_css", "get_pids_css", 0),
+	SUBTEST_NAMED("cgroup2_current", "get_current", 0),
+};
+
+static void check_case(const struct v1_case *c)
 {
-	skel->bss->cgroup_id = cgroup_id;
-	skel->bss->answer = -1;
-	if (ASSERT_OK(run_syscall_prog(prog), bpf_program__name(prog)))
-		ASSERT_EQ(skel->bss->answer, expected, "cgroup of the memcg");
+	check_get(skel, c->prog, ROOT_CGROUP_ID, c->expected);
 }
 
-/* In a process of its own: what it is charged for is gone before the cgroup is removed. */
-static void check_child(struct memcontrol_get *skel)
+/* A child process joins the cgroup: its charges are gone before the cgroup is removed. */
+static void test_child(void)
 {
-	char dir[64], procs[96];
+	char dir[64];
 	struct stat st;
 	int status = 0;
 	pid_t pid;
 
 	snprintf(dir, sizeof(dir), "%s/child", v1);
-	snprintf(procs, sizeof(procs), "%s/cgroup.procs", dir);
 	if (!ASSERT_OK(mkdir(dir, 0755), "mkdir") || !ASSERT_OK(stat(dir, &st), "stat"))
 		return;
 	skel->bss->answer = -1;
 	pid = fork();
 	if (ASSERT_GE(pid, 0, "fork")) {
-		if (!pid) {
-			int fd = open(procs, O_WRONLY);
-
-			if (fd < 0 || dprintf(fd, "%d", getpid()) < 0)
-				_exit(10);
-			_exit(run_syscall_prog(skel->progs.get_cgroup1_self));
-		}
+		if (!pid)
+			_exit(join_dir(dir) ? 10 : run_syscall_prog(skel->progs.get_cgroup1_self));
 		ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
 		ASSERT_EQ(status, 0, "status");
 		/* A cgroup's inode number is its id. */
@@ -70,81 +75,63 @@ static void check_child(struct memcontrol_get *skel)
 	ASSERT_OK(rmdir(dir), "rmdir");
 }
 
-/* A policy for a cgroup v2, of which none has the memory controller. */
-static void check_policy(__u64 cgroup_id)
+/* No cgroup of cgroup v2 has the memory controller, so none can have a policy. */
+static void test_oom_policy_of_root(void)
 {
-	struct memcontrol_oom_registry *skel;
-	struct bpf_link *link;
-
-	skel = oom_policy_load(memcontrol_oom_registry, policy, cgroup_id);
-	if (!ASSERT_OK_PTR(skel, "load"))
-		return;
-	link = bpf_map__attach_struct_ops(skel->maps.policy);
-	if (ASSERT_ERR_PTR(link, "attach"))
-		ASSERT_EQ(errno, EOPNOTSUPP, "error");
-	else
-		bpf_link__destroy(link);
-	memcontrol_oom_registry__destroy(skel);
+	check_not_supported(0);
 }
 
-static void check_child_policy(void)
+static void test_oom_policy(void)
 {
 	struct stat st;
 	char dir[64];
 
-	/* A cgroup v2 below the root. */
 	snprintf(dir, sizeof(dir), "%s/child", v2);
 	if (!ASSERT_OK(mkdir(dir, 0755), "mkdir"))
 		return;
 	if (ASSERT_OK(stat(dir, &st), "stat"))
-		check_policy(st.st_ino);
+		check_not_supported(st.st_ino);
 	ASSERT_OK(rmdir(dir), "rmdir");
 }
 
-static int write_file(const char *dir, const char *file, const char *value)
-{
-	char path[96];
-	int fd, err;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return -1;
-	err = write(fd, value, strlen(value)) < 0;
-	close(fd);
-	return err;
-}
-
 /*
- * An OOM of a cgroup v1, when the root of cgroup v2 still has the policy from when it had
- * the memory controller: that is not above cgroup v1.
+ * The root of cgroup v2 still has the policy from when it had the memory controller. A cgroup
+ * v1 is not below that root, so its OOM must not reach the policy.
  */
-static void check_oom(struct memcontrol_oom_registry *policy)
+static void test_oom(void)
 {
-	size_t size = 64 * MB;
-	char dir[64];
+	size_t size = HOG;
+	char dir[64], limit[96];
 	pid_t pid;
 
 	snprintf(dir, sizeof(dir), "%s/oom", v1);
+	snprintf(limit, sizeof(limit), "%s/memory.limit_in_bytes", dir);
 	if (!ASSERT_OK(mkdir(dir, 0755), "mkdir"))
 		return;
-	if (ASSERT_OK(write_file(dir, "memory.limit_in_bytes", "16777216"), "limit")) {
+	if (ASSERT_OK(write_text(AT_FDCWD, limit, "16777216"), "limit")) {
 		pid = fork();
 		if (!pid)
-			_exit(write_file(dir, "cgroup.procs", "0") || touch_memory(&size));
+			_exit(join_dir(dir) || touch_memory(&size));
 		ASSERT_GE(pid, 0, "fork");
-		ASSERT_TRUE(was_oom_killed(finish_hog(pid)), "the kernel's own choice");
-		ASSERT_EQ(policy->bss->runs, 0, "not asked");
+		ASSERT_TRUE(was_oom_killed(finish_hog(pid)), "the kernel's choice is killed");
+		ASSERT_EQ(policy->bss->runs, 0, "calls of the policy");
 	}
-	/* For the charges of the process that is gone. */
+	/* Wait for the charges of the dead process to go. */
 	ASSERT_TRUE(poll_until(!rmdir(dir)), "rmdir");
 }
 
+static const struct memcontrol_subtest with_policy[] = {
+	SUBTEST(child),
+	SUBTEST(oom),
+};
+
+static const struct memcontrol_subtest without_policy[] = {
+	SUBTEST(oom_policy_of_root),
+	SUBTEST(oom_policy),
+};
+
 void serial_test_memcontrol_v1(void)
 {
-	struct memcontrol_oom_registry *policy;
-	struct memcontrol_get *skel;
-
 	if (!ASSERT_OK_PTR(mkdtemp(v1), "mkdtemp"))
 		return;
 	if (!ASSERT_OK_PTR(mkdtemp(v2), "mkdtemp"))
@@ -155,46 +142,29 @@ void serial_test_memcontrol_v1(void)
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
 		goto umount_v2;
 
-	policy = oom_policy_load(memcontrol_oom_registry, policy, 0);
-	if (!ASSERT_OK_PTR(policy, "load"))
+	policy = registry_load(0);
+	if (!policy)
 		goto destroy;
 	policy->links.policy = bpf_map__attach_struct_ops(policy->maps.policy);
 	if (!ASSERT_OK_PTR(policy->links.policy, "attach"))
 		goto destroy_policy;
 
-	/* For the memory csses that earlier tests left behind to be freed. */
+	/* Wait until the memory csses that earlier tests left behind are freed. */
 	if (!poll_until(!mount_v1())) {
-		printf("%s:SKIP: cgroup v2 keeps the memory controller: %s\n", __func__,
-		       strerror(errno));
-		test__skip();
+		skip_because("cgroup v2 keeps the memory controller: %s", strerror(errno));
 		goto destroy_policy;
 	}
 	skel->bss->hierarchy_id = get_cgroup1_hierarchy_id("memory");
 
-	if (test__start_subtest("root"))
-		check(skel, skel->progs.get_cgroup1_self, 0, ROOT_CGROUP_ID);
-	if (test__start_subtest("child"))
-		check_child(skel);
-	if (test__start_subtest("get_root_mem_cgroup"))
-		check(skel, skel->progs.get_root, 0, ROOT_CGROUP_ID);
-	if (test__start_subtest("cgroup2_root"))
-		check(skel, skel->progs.get_self, ROOT_CGROUP_ID, 0);
-	if (test__start_subtest("cgroup2_pids_css"))
-		check(skel, skel->progs.get_pids_css, ROOT_CGROUP_ID, 0);
-	if (test__start_subtest("cgroup2_current"))
-		check(skel, skel->progs.get_current, 0, 0);
-	if (test__start_subtest("oom"))
-		check_oom(policy);
+	run_cases(cases, check_case);
+	run_subtests(with_policy);
 	bpf_link__destroy(policy->links.policy);
 	policy->links.policy = NULL;
-	if (test__start_subtest("oom_policy_of_root"))
-		check_policy(0);
-	if (test__start_subtest("oom_policy"))
-		check_child_policy();
+	run_subtests(without_policy);
 
 	/*
-	 * The controller goes back to cgroup v2 when a hierarchy without cgroups is
-	 * unmounted: wait for the child to be freed, too.
+	 * The controller returns to cgroup v2 when its hierarchy is unmounted and has no
+	 * cgroups: wait for the child to be freed.
 	 */
 	ASSERT_OK(umount(v1), "umount");
 	ASSERT_TRUE(poll_until(v2_has_memory() || (!mount_v1() && umount(v1))),

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Programs that the verifier must refuse, and program types that may call the kfuncs. */
 #include <test_progs.h>
 #include "memcontrol_failure.skel.h"
 #include "memcontrol_prog_types.skel.h"

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who may load what. Whoever may not call a kfunc of the kernel image in a program of some type
- * may not call the module's there, and the other way round; OOM policies take more. The same
- * program is loaded twice, with the module's kfuncs and with the kernel's.
+ * Tests which users may load which programs. A user may call the module's kfuncs in a program of
+ * some type exactly when the user may call the kernel's there: each program is loaded twice,
+ * with the module's kfuncs and with the kernel's. Only OOM policies need more.
  */
-#define _GNU_SOURCE
 #include <bpf/btf.h>
 #include <grp.h>
 #include <linux/filter.h>
-#include <sched.h>
-#include "memcontrol_oom.h"
-#include "memcontrol_oom_registry.skel.h"
+#include "memcontrol_oom_registry.h"
 #include "cap_helpers.h"
 
 #define SERVICE		"/who"
@@ -22,7 +19,7 @@
 #define NET_ADMIN	(1ULL << CAP_NET_ADMIN)
 #define SYS_ADMIN	(1ULL << CAP_SYS_ADMIN)
 
-/* What is tried with file descriptors that root has opened and handed over. */
+/* File descriptors and types that root opens and the tested user inherits. */
 static struct {
 	struct btf *vmlinux, *module;
 	int module_btf_fd, object_btf_fd, policy_fd;
@@ -34,7 +31,7 @@ static int kfunc(const struct btf *btf, const char *name)
 	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
 }
 
-/* The second file descriptor of a program's is the module's BTF; the first is not used. */
+/* In fd_array, index 1 is the module's BTF; index 0 stands for the kernel's. */
 #define CALL_OURS(name)	\
 	BPF_RAW_INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 1, kfunc(given.module, name))
 #define CALL_KERNEL(name) \
@@ -42,15 +39,15 @@ static int kfunc(const struct btf *btf, const char *name)
 
 struct attempt {
 	const char *name;
-	__u64 needs;		/* capabilities; CAP_SYS_ADMIN stands for all */
+	__u64 needs;		/* capabilities; CAP_SYS_ADMIN implies all others */
 	int (*attempt)(const struct attempt *a, bool ours);
 	enum bpf_prog_type type;
 	enum bpf_attach_type attach;
-	const char *target;	/* a function of the kernel's */
+	const char *target;	/* the kernel function to attach to */
 	const char *call;
 };
 
-/* A file descriptor's only use is that there is one. */
+/* Closes a file descriptor and returns 0, or returns the negative error. */
 static int result(int fd)
 {
 	if (fd < 0)
@@ -71,7 +68,7 @@ static int load_insns(const struct attempt *a, bool ours, const struct bpf_insn 
 	if (a->target)
 		opts.attach_btf_id = kfunc(given.vmlinux, a->target);
 	if (a->type == BPF_PROG_TYPE_STRUCT_OPS) {
-		/* In either, the first member is a function. */
+		/* The first member of either struct is a function. */
 		opts.attach_btf_obj_fd = ours ? given.module_btf_fd : 0;
 		opts.attach_btf_id = ours ?
 			btf__find_by_name_kind(given.module, "bpf_oom_ops", BTF_KIND_STRUCT) :
@@ -90,7 +87,7 @@ static int load(const struct attempt *a, bool ours)
 		BPF_MOV64_IMM(BPF_REG_0, 0),
 		BPF_EXIT_INSN(),
 	};
-	/* The kernel's for programs of all types. */
+	/* The kernel's kfuncs that programs of every type may call. */
 	const struct bpf_insn with_kernels[] = {
 		CALL_KERNEL("bpf_rcu_read_lock"),
 		CALL_KERNEL("bpf_rcu_read_unlock"),
@@ -102,7 +99,7 @@ static int load(const struct attempt *a, bool ours)
 		      load_insns(a, ours, with_kernels, ARRAY_SIZE(with_kernels));
 }
 
-/* Both structs begin with a css, and that with a pointer to its cgroup. */
+/* Both structs begin with a css, which begins with a pointer to its cgroup. */
 static int load_field_read(const struct attempt *a, bool ours)
 {
 	const struct bpf_insn of_memcg[] = {
@@ -150,7 +147,7 @@ static int create_map(const struct attempt *a, bool ours)
 				     btf__resolve_size(btf, id), 1, &opts));
 }
 
-/* What follows has no like in the kernel. */
+/* The kernel has no counterpart of the following. */
 
 static int load_call(const struct attempt *a, bool ours)
 {
@@ -171,7 +168,7 @@ static int load_info(const struct attempt *a, bool ours)
 	struct bpf_insn insns[64];
 	int nr = 0, off;
 
-	/* Without CAP_PERFMON, a stack that was not written to is not passed on. */
+	/* Without CAP_PERFMON, only initialised stack may be passed to a kfunc. */
 	for (off = -size; off < 0; off += 8)
 		insns[nr++] = BPF_ST_MEM(BPF_DW, BPF_REG_10, off, 0);
 	insns[nr++] = BPF_MOV64_IMM(BPF_REG_1, 0);
@@ -182,8 +179,8 @@ static int load_info(const struct attempt *a, bool ours)
 	return load_insns(a, ours, insns, nr);
 }
 
-/* Of a map that root has filled in. */
-static int attach(const struct attempt *a, bool ours)
+/* Uses a map that root has filled in. */
+static int attach_policy(const struct attempt *a, bool ours)
 {
 	return result(bpf_link_create(given.policy_fd, 0, BPF_STRUCT_OPS, NULL));
 }
@@ -209,10 +206,10 @@ static const struct attempt attempts[] = {
 	{ "struct_ops map", BPF, create_map },
 	{ "read a field", BPF | PERFMON, load_field_read, .type = BPF_PROG_TYPE_SYSCALL },
 	{ "BTF by id", SYS_ADMIN, get_btf },
-	/* From here on, the module's alone. */
+	/* From here on, only the module has this. */
 	{ "bpf_out_of_memory", SYS_ADMIN, load_call, .type = BPF_PROG_TYPE_SYSCALL },
 	{ "bpf_oom_policy_info", SYS_ADMIN, load_info, .type = BPF_PROG_TYPE_SYSCALL },
-	{ "attach a policy", SYS_ADMIN, attach },
+	{ "attach a policy", SYS_ADMIN, attach_policy },
 };
 
 #define NR_WITH_CONTROL	(ARRAY_SIZE(attempts) - 3)
@@ -228,30 +225,31 @@ static int become_userns_root(void)
 	return unshare(CLONE_NEWUSER);
 }
 
-/* Who has capabilities, and in the initial user namespace, is root otherwise. */
+/* Users: root with these capabilities alone, or one that @become changes to. */
 static const struct role {
 	const char *name;
 	__u64 caps;
 	int (*become)(void);
 	bool unprivileged_bpf;
 } roles[] = {
-	{ "ordinary_user", 0, become_nobody },
-	{ "ordinary_user_unprivileged_bpf", 0, become_nobody, true },
-	{ "cap_bpf", BPF },
-	{ "cap_bpf_perfmon", BPF | PERFMON },
-	{ "cap_bpf_net_admin", BPF | NET_ADMIN },
-	{ "cap_perfmon_net_admin", PERFMON | NET_ADMIN },
-	{ "cap_bpf_perfmon_net_admin", BPF | PERFMON | NET_ADMIN },
-	{ "cap_sys_admin", SYS_ADMIN },
-	{ "root_in_user_namespace", 0, become_userns_root },
+	SUBTEST_NAMED("ordinary_user", 0, become_nobody),
+	SUBTEST_NAMED("ordinary_user_unprivileged_bpf", 0, become_nobody, true),
+	SUBTEST_NAMED("cap_bpf", BPF),
+	SUBTEST_NAMED("cap_bpf_perfmon", BPF | PERFMON),
+	SUBTEST_NAMED("cap_bpf_net_admin", BPF | NET_ADMIN),
+	SUBTEST_NAMED("cap_perfmon_net_admin", PERFMON | NET_ADMIN),
+	SUBTEST_NAMED("cap_bpf_perfmon_net_admin", BPF | PERFMON | NET_ADMIN),
+	SUBTEST_NAMED("cap_sys_admin", SYS_ADMIN),
+	SUBTEST_NAMED("root_in_user_namespace", 0, become_userns_root),
 };
 
-struct results {
+/* Shared with the child that makes the attempts. */
+static struct results {
 	int ours[ARRAY_SIZE(attempts)];
 	int kernels[ARRAY_SIZE(attempts)];
-};
+} *results;
 
-static void try_all(const struct role *role, struct results *results)
+static void try_all(const struct role *role)
 {
 	int i;
 
@@ -270,7 +268,7 @@ static const char *text(int err)
 	return err ? strerrorname_np(-err) ?: "?" : "ok";
 }
 
-static void check(const struct role *role, struct results *results)
+static void check_results(const struct role *role)
 {
 	bool allowed;
 	pid_t pid;
@@ -278,8 +276,9 @@ static void check(const struct role *role, struct results *results)
 
 	pid = fork();
 	if (!pid)
-		try_all(role, results);
-	if (!ASSERT_GE(pid, 0, "fork") || !ASSERT_EQ(wait_status(pid), 0, "role is taken"))
+		try_all(role);
+	if (!ASSERT_GE(pid, 0, "fork") ||
+	    !ASSERT_EQ(wait_status(pid), 0, "the child has become the user"))
 		return;
 	printf("%-20s  %-8s %s\n", role->name, "module", "kernel");
 	for (i = 0; i < ARRAY_SIZE(attempts); i++) {
@@ -296,7 +295,7 @@ static void check(const struct role *role, struct results *results)
 	}
 }
 
-/* What unprivileged_bpf_disabled was; -1 on failure. */
+/* Returns the old value; -1 on failure. */
 static int set_unprivileged_bpf_disabled(int value)
 {
 	int old;
@@ -312,16 +311,25 @@ static int set_unprivileged_bpf_disabled(int value)
 	return fclose(f) ? -1 : old;
 }
 
+static void check_role(const struct role *role)
+{
+	int old;
+
+	memset(results, 0, sizeof(*results));
+	old = set_unprivileged_bpf_disabled(role->unprivileged_bpf ? 0 : 2);
+	printf("unprivileged_bpf_disabled was %d\n", old);
+	if (ASSERT_GE(old, 0, "unprivileged_bpf_disabled"))
+		check_results(role);
+	ASSERT_GE(set_unprivileged_bpf_disabled(old), 0, "restore");
+}
+
 static bool set_up(struct memcontrol_oom_registry *skel)
 {
 	struct bpf_map_info info = {};
 	__u32 len = sizeof(info);
 	struct bpf_link *link;
 
-	skel->struct_ops.policy->cgroup_id = get_cgroup_id(SERVICE);
-	if (!ASSERT_OK(memcontrol_oom_registry__load(skel), "load"))
-		return false;
-	/* That fills the map in, too. */
+	/* Attaching fills the map in. */
 	link = bpf_map__attach_struct_ops(skel->maps.policy);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return false;
@@ -341,9 +349,7 @@ static bool set_up(struct memcontrol_oom_registry *skel)
 
 void serial_test_memcontrol_who(void)
 {
-	struct memcontrol_oom_registry *skel;
-	struct results *results;
-	int old, i;
+	struct memcontrol_oom_registry *skel = NULL;
 
 	results = mmap(NULL, sizeof(*results), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
@@ -351,20 +357,11 @@ void serial_test_memcontrol_who(void)
 	    !ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
 		return;
 	given.module_btf_fd = -1;
-	skel = memcontrol_oom_registry__open();
-	if (!ASSERT_OK_PTR(skel, "open") || !make_limited_cgroup(SERVICE, MB) || !set_up(skel))
+	if (!make_limited_cgroup(SERVICE, MB))
 		goto cleanup;
-
-	for (i = 0; i < ARRAY_SIZE(roles); i++) {
-		if (!test__start_subtest(roles[i].name))
-			continue;
-		memset(results, 0, sizeof(*results));
-		old = set_unprivileged_bpf_disabled(roles[i].unprivileged_bpf ? 0 : 2);
-		printf("unprivileged_bpf_disabled was %d\n", old);
-		if (ASSERT_GE(old, 0, "unprivileged_bpf_disabled"))
-			check(&roles[i], results);
-		ASSERT_GE(set_unprivileged_bpf_disabled(old), 0, "restore");
-	}
+	skel = registry_load(get_cgroup_id(SERVICE));
+	if (skel && set_up(skel))
+		run_cases(roles, check_role);
 
 cleanup:
 	btf__free(given.module);
