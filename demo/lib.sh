@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# Sourced by the scripts beside it: cgroups with processes that hold memory, and
-# their end. What is in $slices is made, and removed, by whoever sources this.
+# Sourced by the demos and by examples/test: makes cgroups with processes that hold
+# memory, and removes them. The script that sources this names its slices in $slices;
+# they are removed when it ends.
 set -euo pipefail
 
 cgroupfs=/sys/fs/cgroup
@@ -16,7 +17,7 @@ say() {
 	printf '\n%s\n' "$*"
 }
 
-# remove SLICE: with all that is in it.
+# remove SLICE: kills all processes in the slice and removes it.
 remove() {
 	local dir=$cgroupfs/$1
 	[ -e "$dir" ] || return 0
@@ -36,7 +37,7 @@ cleanup() {
 	rm -rf "$work"
 }
 
-# A cgroup whose ancestors all pass the memory controller down.
+# mkdir_memory CGROUP: makes a cgroup that has the memory controller.
 mkdir_memory() {
 	local at=$cgroupfs name
 	for name in ${1//\// }; do
@@ -48,14 +49,15 @@ mkdir_memory() {
 	done
 }
 
-# run_in CGROUP PROGRAM ARGUMENT...: in the background; it says when it is ready.
+# run_in CGROUP PROGRAM ARGUMENT...: runs a program in the background. It reports when it is
+# ready, see await.
 run_in() {
 	(
 		echo "$BASHPID" >"$cgroupfs/$1/cgroup.procs"
 		shift
 		exec "$@"
 	) >&"$ready" &
-	disown # bash would announce its end
+	disown # else bash announces its end
 }
 
 # await N: waits until N processes are ready.
@@ -69,7 +71,7 @@ await() {
 [ -e "$btf" ] || fail 'rust_bpf_memcontrol is not loaded'
 mountpoint -q "$cgroupfs" || mount -t cgroup2 cgroup2 "$cgroupfs"
 for slice in "${slices[@]}"; do
-	[ ! -e "$cgroupfs/$slice" ] || fail "$cgroupfs/$slice exists; this is for the guest (make demo)"
+	[ ! -e "$cgroupfs/$slice" ] || fail "$cgroupfs/$slice exists; run this in the guest only (make demo)"
 done
 work=$(mktemp -d /tmp/demo.XXXXXX)
 trap cleanup EXIT

@@ -7,7 +7,7 @@
 
 #define NR_LARGEST 5
 
-/* Largest first. Without an id: there are not that many. */
+/* Largest first. An id of 0 ends the list early. */
 __u64 ids[NR_LARGEST];
 __u64 bytes[NR_LARGEST];
 
@@ -25,7 +25,7 @@ static void rank(__u64 id, __u64 own)
 	}
 }
 
-/* A removed cgroup's figure stands still, and is in its parent's: not counted. */
+/* Anonymous memory, in bytes. 0 for a removed cgroup: its number is part of its parent's. */
 static __s64 anon(struct mem_cgroup *memcg)
 {
 	if (!(memcg->css.flags & CSS_ONLINE))
@@ -35,11 +35,11 @@ static __s64 anon(struct mem_cgroup *memcg)
 }
 
 /*
- * A cgroup's figure contains those of the cgroups below it, so the largest would
- * be the root and the slices. What ranks here is what a cgroup uses itself: its
- * figure without its children's. So no page counts twice, and none is left out.
- * The walk is over memory csses: a cgroup without the memory controller has none,
- * and is part of its nearest ancestor that has one.
+ * A cgroup's number includes all cgroups below it, so the root and the slices would
+ * always be the largest. This ranks the memory that a cgroup uses itself: its number
+ * minus those of its children. Every page counts exactly once. The walk is over memory
+ * csses: a cgroup without the memory controller has none, and its memory counts for
+ * the nearest ancestor that has one.
  */
 SEC("syscall")
 int find_largest(void *ctx)
@@ -51,7 +51,7 @@ int find_largest(void *ctx)
 	root = bpf_get_root_mem_cgroup();
 	if (!root)
 		return 1;
-	bpf_mem_cgroup_flush_stats(root); /* sleeps, so not under RCU */
+	bpf_mem_cgroup_flush_stats(root); /* sleeps, so call it before taking the RCU lock */
 
 	bpf_rcu_read_lock();
 	bpf_for_each(css, css, &root->css, BPF_CGROUP_ITER_DESCENDANTS_PRE) {

@@ -29,7 +29,7 @@ static void print(int mount, __u64 id, __u64 bytes)
 	memcpy(file.handle.f_handle, &id, sizeof(id));
 	fd = open_by_handle_at(mount, &file.handle, O_RDONLY | O_DIRECTORY);
 	if (fd < 0 && errno == ESTALE)
-		return; /* removed meanwhile */
+		return; /* the cgroup has been removed */
 	if (fd < 0)
 		err(1, "open_by_handle_at");
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -52,7 +52,7 @@ int main(void)
 	if (mount < 0 || access(MOUNT "/memory.stat", F_OK))
 		errx(1, MOUNT ": no cgroup2 mount with the memory controller");
 
-	libbpf_set_print(NULL); /* errors are told here, in one line */
+	libbpf_set_print(NULL); /* errors are reported below, in one line */
 	skel = top__open_and_load();
 	if (!skel && access("/sys/kernel/btf/rust_bpf_memcontrol", F_OK))
 		errx(1, "no memory cgroup kfuncs: load rust_bpf_memcontrol");

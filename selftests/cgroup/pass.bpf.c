@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A policy of the whole system that passes on every OOM. */
+/* A policy for the whole system that leaves every OOM to the kernel and counts them. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
