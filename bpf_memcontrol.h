@@ -9,6 +9,8 @@
 
 #include <linux/types.h>
 
+#include "include/bpf_oom.h" /* also for BPF programs and user space */
+
 /*
  * These are only named here: Rust takes the definitions from kernel::bindings,
  * so that each exists once.
@@ -20,26 +22,6 @@ struct mutex;
 struct oom_control;
 struct page_counter;
 struct task_struct;
-
-/* These types are part of the interface with BPF, see Documentation/bpf/oom-policy.rst. */
-#define BPF_OOM_NAME_MAX_LEN 64
-
-struct bpf_oom_ops {
-	int (*handle_out_of_memory)(struct oom_control *oc, struct cgroup *cgrp);
-	u64 cgroup_id;
-	char name[BPF_OOM_NAME_MAX_LEN];
-};
-
-struct bpf_oom_policy_info {
-	u64 cgroup_id;
-	u64 handled;
-	u64 passed;
-	u64 no_progress;
-	u64 kills;
-	u32 map_id;
-	u32 prog_id;
-	char name[BPF_OOM_NAME_MAX_LEN];
-};
 
 /*
  * Defined in bpf_memcontrol.rs, called by the kfuncs in kfuncs.c and oom_ops.c.

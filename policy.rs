@@ -386,6 +386,8 @@ pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
     let (cgroup_id, policy) = cursor.current();
     let ops = policy.ops.0.as_ptr();
     Ok(bindings::bpf_oom_policy_info {
+        version: bindings::BPF_OOM_POLICY_INFO_VERSION,
+        size: size_of::<bindings::bpf_oom_policy_info>() as u32,
         cgroup_id: *cgroup_id,
         handled: policy.handled,
         passed: policy.passed,

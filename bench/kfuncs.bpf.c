@@ -8,7 +8,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "bpf_memcontrol.bpf.h"
+#include "memcg.bpf.h"
 #include "kfuncs.h"
 
 char _license[] SEC("license") = "GPL";
@@ -42,19 +42,6 @@ __u64 ns;
 	}							\
 	err;							\
 })
-
-static __always_inline struct mem_cgroup *memcg_from_id(u64 id)
-{
-	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
-
-	cgrp = bpf_cgroup_from_id(id);
-	if (!cgrp)
-		return NULL;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
-	return memcg;
-}
 
 static __always_inline void get_put(struct cgroup_subsys_state *css)
 {

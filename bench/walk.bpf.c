@@ -5,9 +5,8 @@
  * limited to eight pages a walk.
  */
 #include "vmlinux.h"
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
-#include "bpf_memcontrol.bpf.h"
+#include "memcg.bpf.h"
 #include "walk.h"
 
 char _license[] SEC("license") = "GPL";
@@ -21,11 +20,6 @@ struct {
 
 /* How many cgroups there were, also those that found the array full. */
 __u32 visited;
-
-#define PAGE_STATE(memcg, item) \
-	bpf_mem_cgroup_page_state(memcg, bpf_core_enum_value(enum node_stat_item, item))
-#define VM_EVENTS(memcg, item) \
-	bpf_mem_cgroup_vm_events(memcg, bpf_core_enum_value(enum vm_event_item, item))
 
 SEC("iter.s/cgroup")
 int walk(struct bpf_iter__cgroup *ctx)
@@ -48,11 +42,7 @@ int walk(struct bpf_iter__cgroup *ctx)
 	if (slot == 0)
 		bpf_mem_cgroup_flush_stats(memcg);
 	record->id = cgrp->kn->id;
-	record->usage = bpf_mem_cgroup_usage(memcg);
-	record->anon = PAGE_STATE(memcg, NR_ANON_MAPPED);
-	record->file = PAGE_STATE(memcg, NR_FILE_PAGES);
-	record->shmem = PAGE_STATE(memcg, NR_SHMEM);
-	record->pgfault = VM_EVENTS(memcg, PGFAULT);
+	memcg_read_figures(memcg, &record->figures);
 	bpf_put_mem_cgroup(memcg);
 	return 0;
 }

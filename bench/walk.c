@@ -3,7 +3,7 @@
  * Reads usage, anon, file, shmem and pgfault of a number of cgroups, and prints
  * how many nanoseconds a cgroup takes, the kilobytes that this process came to
  * use, and those that the kernel keeps for it. Where a guest counts instructions,
- * a nanosecond is one. Of some walks the fastest is taken.
+ * a nanosecond is one. The fastest of some walks counts.
  *
  * usage: walk {bpf|cgroupfs|open} TOP CGROUPS OUTPUT
  *
@@ -11,7 +11,7 @@
  *   cgroupfs  opens, reads and closes memory.current and memory.stat
  *   open      keeps all those files open between the walks
  *
- * What was read goes to the file OUTPUT, sorted.
+ * The figures go to the file OUTPUT, sorted.
  */
 #include <dirent.h>
 #include <err.h>
@@ -82,10 +82,10 @@ static void parse_stat(struct record *record)
 		const char *name;
 		__u64 *value;
 	} wanted[] = {
-		{ "anon ", &record->anon },
-		{ "file ", &record->file },
-		{ "shmem ", &record->shmem },
-		{ "pgfault ", &record->pgfault },
+		{ "anon ", &record->figures.anon },
+		{ "file ", &record->figures.file },
+		{ "shmem ", &record->figures.shmem },
+		{ "pgfault ", &record->figures.pgfault },
 	};
 	const char *line = text;
 
@@ -117,7 +117,7 @@ static struct files open_files(int dir)
 static void read_files(struct files files, struct record *record)
 {
 	slurp(files.current);
-	record->usage = strtoull(text, NULL, 10);
+	record->figures.usage = strtoull(text, NULL, 10);
 	slurp(files.stat);
 	parse_stat(record);
 }
@@ -258,7 +258,7 @@ int main(int argc, char **argv)
 		else
 			walk_top(NULL);
 		for (size_t j = 0; j < cgroups; j++)
-			sum += records[j].usage;
+			sum += records[j].figures.usage;
 		took = now() - start;
 		if (took < fastest)
 			fastest = took;
@@ -275,8 +275,11 @@ int main(int argc, char **argv)
 	output = fopen(argv[4], "w");
 	if (!output)
 		err(1, "%s", argv[4]);
-	for (size_t i = 0; i < cgroups; i++)
-		fprintf(output, "%llu %llu %llu %llu %llu %llu\n", records[i].id, records[i].usage,
-			records[i].anon, records[i].file, records[i].shmem, records[i].pgfault);
+	for (size_t i = 0; i < cgroups; i++) {
+		const struct memcg_figures *figures = &records[i].figures;
+
+		fprintf(output, "%llu %llu %llu %llu %llu %llu\n", records[i].id, figures->usage,
+			figures->anon, figures->file, figures->shmem, figures->pgfault);
+	}
 	return fclose(output) ? 1 : 0;
 }

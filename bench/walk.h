@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What a walk reads of each cgroup. */
+/* A walk reads these figures of each cgroup. */
+#include "../include/cgroup_record.h"
+
 struct record {
 	__u64 id;
-	__u64 usage;
-	__u64 anon;
-	__u64 file;
-	__u64 shmem;
-	__u64 pgfault;
+	struct memcg_figures figures;
 };

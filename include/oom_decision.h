@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a policy tells user space: one struct oom_decision for each OOM it was
- * asked about, in the ring buffer "decisions"; and what user space tells the
- * policy "priority", in the hash map "priorities".
+ * The records that a policy exchanges with user space. The policy writes one
+ * struct oom_decision for each OOM that it is asked about, into the ring buffer
+ * "decisions". User space writes struct oom_priority for the policy "priority",
+ * into the hash map "priorities".
  *
- * Integers are in the machine's order, bytes are bytes, and ids are those of
- * cgroups (the inode number of their directory).
+ * Integers are in the machine's byte order, and an id is that of a cgroup (the
+ * inode number of its directory). BPF programs and user space include this file,
+ * after vmlinux.h or linux/types.h.
  */
 #ifndef __OOM_DECISION_H
 #define __OOM_DECISION_H
@@ -13,19 +15,24 @@
 #define OOM_CANDIDATES		16
 #define OOM_POLICY_NAME_LEN	64
 
-/* An entry of "priorities"; it holds for the cgroup and for those below, down to the next entry. */
+/* An entry of "priorities" holds for its cgroup and for those below, down to the next entry. */
 enum oom_class {
-	OOM_OMIT	= -2,	/* never */
-	OOM_AVOID	= -1,	/* when nothing else is left */
-	OOM_NORMAL	= 0,	/* what has no entry */
-	OOM_PREFER	= 1,	/* first */
+	OOM_OMIT	= -2,	/* never kill */
+	OOM_AVOID	= -1,	/* kill when nothing else is left */
+	OOM_NORMAL	= 0,	/* the class of a cgroup without an entry */
+	OOM_PREFER	= 1,	/* kill first */
 };
 
 enum oom_scope {
-	OOM_SCOPE_PROCESS	= 0,	/* the process with most memory */
-	OOM_SCOPE_CGROUP	= 1,	/* all processes */
+	OOM_SCOPE_PROCESS	= 0,	/* kill the process with most memory */
+	OOM_SCOPE_CGROUP	= 1,	/* kill all processes */
 };
 
+/*
+ * Has neither a version nor a size of its own: it is stored once for each cgroup,
+ * and the map states the size of its values, which memcgctl compares. So every
+ * change of this struct has to change its size.
+ */
 struct oom_priority {
 	__s32 class;		/* enum oom_class */
 	__u32 scope;		/* enum oom_scope */
@@ -35,9 +42,9 @@ enum oom_verdict {
 	OOM_CHOSEN	= 0,	/* the choice */
 	OOM_SMALLER	= 1,	/* eligible, ranks lower */
 	OOM_PROTECTED	= 2,	/* within its memory.min or memory.low */
-	OOM_OMITTED	= 3,	/* its entry says never */
-	OOM_DYING	= 4,	/* the kill gave -ESRCH: its processes are exiting already */
-	OOM_REFUSED	= 5,	/* the kill gave -EPERM: its processes must not be killed */
+	OOM_OMITTED	= 3,	/* its entry is OOM_OMIT */
+	OOM_DYING	= 4,	/* the kill returned -ESRCH: its processes are exiting already */
+	OOM_REFUSED	= 5,	/* the kill returned -EPERM: its processes must not be killed */
 };
 
 struct oom_candidate {
@@ -49,7 +56,12 @@ struct oom_candidate {
 	__u32 verdict;		/* enum oom_verdict */
 };
 
+/* Raise this with every change of struct oom_decision or of the enums that it holds. */
+#define OOM_DECISION_VERSION	1
+
 struct oom_decision {
+	__u32 version;		/* OOM_DECISION_VERSION */
+	__u32 size;		/* of this struct, in bytes */
 	__u64 time_ns;		/* when the policy was asked, CLOCK_MONOTONIC */
 	__u64 took_ns;		/* from then until it returned */
 	__u64 oom_cgroup_id;	/* out of memory; the root's when the whole system is */
@@ -57,7 +69,7 @@ struct oom_decision {
 	__u64 chosen_cgroup_id;	/* 0 when nothing was chosen */
 	__u32 chosen_pid;	/* 0 when the whole cgroup was chosen */
 	__s32 result;		/* processes killed, or the last kill's negative errno */
-	__u32 dry_run;		/* 1 when the policy only says what it would do */
+	__u32 dry_run;		/* 1 when the policy only reports its choice */
 	__u32 nr_candidates;	/* memory cgroups that were looked at */
 	char policy[OOM_POLICY_NAME_LEN];
 	char comm[16];		/* of chosen_pid */

@@ -1,30 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the policies here have in common. They rank the memory cgroups that an
- * OOM leaves to choose from, kill the first one of them that can be killed, and
- * put the decision in a ring buffer.
+ * The common part of the policies in policies/. They rank the memory cgroups that
+ * an OOM may kill, kill the first one that can be killed, and write the decision to
+ * a ring buffer.
  *
- * A policy includes this file, says in oom_judge() what may be killed and what
- * goes first, in oom_kill() how, and calls oom_decide() when the kernel asks.
+ * A policy includes this file, and defines oom_judge(), which classifies a cgroup,
+ * and oom_kill(), which kills it. It calls oom_decide() when the kernel asks.
  *
- * Candidates are the memory cgroups that have processes. Only leaves have, and
- * the root: a cgroup below that does not have the memory controller is part of
- * its ancestor's memory cgroup, also where processes are concerned. The root is
- * no candidate: what runs there is not in anybody's cgroup, and is left to the
- * kernel's choice along with every OOM in which nothing else can be killed.
+ * Candidates are the memory cgroups that have processes. Only leaves and the root
+ * have processes: a cgroup without the memory controller is part of its ancestor's
+ * memory cgroup, and so are its processes. The root is no candidate: its processes
+ * are left to the kernel, like every OOM in which nothing else can be killed.
  *
- * Variables hold the decision that is being made. That is safe because the
- * kernel decides about one OOM at a time, with oom_lock held.
+ * Global variables hold the current decision, which is safe because the kernel
+ * decides about one OOM at a time, with oom_lock held.
  */
 #ifndef __OOM_POLICY_BPF_H
 #define __OOM_POLICY_BPF_H
 
 #include "vmlinux.h"
 #include <asm-generic/errno-base.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "bpf_memcontrol.bpf.h"
+#include "memcg.bpf.h"
 #include "oom_decision.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -36,26 +33,27 @@ struct {
 
 static struct oom_decision decision;
 
-/* Cgroups that are deeper are taken for children of one at OOM_MAX_DEPTH - 2. */
+/* Deeper cgroups are treated as children of one at OOM_MAX_DEPTH - 2. */
 #define OOM_MAX_DEPTH	64
 
 /*
- * Defined by the policy. Called for each memory cgroup from the one that is out
- * of memory on, which has depth 0; parents come before their children, so that
- * a policy can hand down what it knows. Sets the class, and another verdict
- * than OOM_SMALLER where the cgroup must not be killed.
+ * The policy defines this function. It is called for the memory cgroup that is out
+ * of memory, which has depth 0, and for each one below. Parents come before their
+ * children, so that a policy can hand values down. The function sets the class,
+ * and, where the cgroup must not be killed, a verdict other than OOM_SMALLER.
  *
  * Runs in an RCU read-side critical section.
  */
 static void oom_judge(struct mem_cgroup *memcg, u64 depth, struct oom_candidate *candidate);
 
 /*
- * Defined by the policy. Kills @memcg, or something in it. Returns how many
- * processes that were, or a negative errno. Must not kill when OOM_DRY_RUN is 1.
+ * The policy defines this function. It kills @memcg, or a process in it. Returns
+ * the number of killed processes, or a negative errno. Must not kill when
+ * OOM_DRY_RUN is 1.
  */
 static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg);
 
-/* audit.bpf.c says 1: the policy only says what it would do, under a name of its own. */
+/* 1 in audit.bpf.c: the policy only reports its choice, under a name of its own. */
 #ifndef OOM_DRY_RUN
 #define OOM_DRY_RUN	0
 #endif
@@ -75,7 +73,7 @@ static bool oom_goes_before(const struct oom_candidate *a, const struct oom_cand
 
 	if (!b->cgroup_id)
 		return true;
-	/* What must not be killed is listed if there is room. */
+	/* Cgroups that must not be killed come last, and are listed if there is room. */
 	if (a_eligible != b_eligible)
 		return a_eligible;
 	if (a->class != b->class)
@@ -100,9 +98,6 @@ static void oom_rank(const struct oom_candidate *candidate)
 	}
 }
 
-#define OOM_PAGE_STATE(memcg, item) \
-	bpf_mem_cgroup_page_state(memcg, bpf_core_enum_value(enum node_stat_item, item))
-
 static void oom_visit(struct mem_cgroup *memcg, u64 depth)
 {
 	struct oom_candidate candidate = {
@@ -115,8 +110,8 @@ static void oom_visit(struct mem_cgroup *memcg, u64 depth)
 		return;
 
 	decision.nr_candidates++;
-	candidate.anon = OOM_PAGE_STATE(memcg, NR_ANON_MAPPED);
-	candidate.shmem = OOM_PAGE_STATE(memcg, NR_SHMEM);
+	candidate.anon = MEMCG_PAGE_STATE(memcg, NR_ANON_MAPPED);
+	candidate.shmem = MEMCG_PAGE_STATE(memcg, NR_SHMEM);
 	candidate.usage = bpf_mem_cgroup_usage(memcg);
 	oom_rank(&candidate);
 }
@@ -126,7 +121,7 @@ static void oom_walk(struct mem_cgroup *top)
 	int top_level = top->css.cgroup->level;
 	struct cgroup_subsys_state *pos;
 
-	/* Sums up what each CPU has counted, for all cgroups below as well. */
+	/* Adds the batches of the CPUs to the figures, for all cgroups below as well. */
 	bpf_mem_cgroup_flush_stats(top);
 
 	bpf_rcu_read_lock();
@@ -147,20 +142,15 @@ static void oom_walk(struct mem_cgroup *top)
 static int oom_kill_candidate(struct oom_control *oc, u64 cgroup_id)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 	int ret = -ESRCH;
 
-	cgrp = bpf_cgroup_from_id(cgroup_id);
-	if (!cgrp)
+	memcg = memcg_from_id(cgroup_id);
+	if (!memcg)
 		return -ESRCH;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	if (memcg) {
-		/* If the controller was switched off there, it is the ancestor's by now. */
-		if (memcg->css.cgroup == cgrp)
-			ret = oom_kill(oc, memcg);
-		bpf_put_mem_cgroup(memcg);
-	}
-	bpf_cgroup_release(cgrp);
+	/* It is an ancestor's if the controller was switched off in the meantime. */
+	if (memcg->css.cgroup->kn->id == cgroup_id)
+		ret = oom_kill(oc, memcg);
+	bpf_put_mem_cgroup(memcg);
 	return ret;
 }
 
@@ -183,12 +173,14 @@ static void oom_choose(struct oom_control *oc)
 	}
 }
 
-/* Returns what handle_out_of_memory() has to return. */
+/* Returns the value that handle_out_of_memory() has to return. */
 static int oom_decide(struct oom_control *oc, struct cgroup *cgrp, const char *policy)
 {
 	struct mem_cgroup *domain = oc->memcg, *memcg;
 
 	__builtin_memset(&decision, 0, sizeof(decision));
+	decision.version = OOM_DECISION_VERSION;
+	decision.size = sizeof(decision);
 	decision.time_ns = bpf_ktime_get_ns();
 	decision.policy_cgroup_id = cgrp->kn->id;
 	decision.dry_run = OOM_DRY_RUN;

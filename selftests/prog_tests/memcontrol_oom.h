@@ -7,20 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include "memcontrol_helpers.h"
-
-/* As in bpf_memcontrol.bpf.h. */
-#define BPF_OOM_NAME_MAX_LEN	64
-
-struct bpf_oom_policy_info {
-	__u64 cgroup_id;
-	__u64 handled;
-	__u64 passed;
-	__u64 no_progress;
-	__u64 kills;
-	__u32 map_id;
-	__u32 prog_id;
-	char name[BPF_OOM_NAME_MAX_LEN];
-};
+#include "progs/bpf_oom.h"
 
 #include "memcontrol_oom_calls.skel.h"
 

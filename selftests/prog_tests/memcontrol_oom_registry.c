@@ -74,6 +74,8 @@ static void test_attach_and_detach(void)
 	if (!ASSERT_OK(attach(skel->maps.policy, &link), "attach"))
 		goto destroy;
 	if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed")) {
+		ASSERT_EQ(info.version, BPF_OOM_POLICY_INFO_VERSION, "version");
+		ASSERT_EQ(info.size, sizeof(info), "size");
 		ASSERT_STREQ(info.name, "policy", "name");
 		ASSERT_EQ(info.map_id, map_id(skel->maps.policy), "map");
 		ASSERT_EQ(info.prog_id, prog_id(skel->progs.pass), "program");

@@ -95,7 +95,7 @@ int out_of_memory_of_cast(void *ctx)
 }
 
 SEC("syscall")
-__failure __msg("expects 112 bytes of memory for (struct bpf_oom_policy_info)")
+__failure __msg("expects 120 bytes of memory for (struct bpf_oom_policy_info)")
 int policy_info_too_small(void *ctx)
 {
 	u64 small[2] = {};

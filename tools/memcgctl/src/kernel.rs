@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel says when it refuses a BPF object, and what it means.
+//! Turns the kernel's and libbpf's errors about a BPF object into one line that names the cause.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ use libbpf_rs::ErrorKind;
 use libbpf_rs::PrintLevel;
 
 const MODULE: &str = "rust_bpf_memcontrol";
-/// What the patches add to the kernel image for OOM policies.
+/// A function that the patches add to the kernel image for OOM policies.
 const HOOK: &str = "register_oom_handler";
-/// Its number, in the sets of /proc/PID/status.
+/// The number of the capability in the sets of /proc/PID/status.
 const CAP_SYS_ADMIN: u32 = 21;
-/// How many lines of the verifier's log say why it refused a program.
+/// The number of lines of the verifier's log that are shown.
 const VERIFIER_LINES: usize = 8;
 
 static WARNINGS: Mutex<String> = Mutex::new(String::new());
@@ -72,7 +72,7 @@ fn is_admin(status: &str) -> bool {
 fn verifier_log(warnings: &str) -> Option<String> {
     let (_, log) = warnings.split_once("-- BEGIN PROG LOAD LOG --\n")?;
     let (log, _) = log.split_once("-- END PROG LOAD LOG --")?;
-    // Since 7.3 the reason is not the end: source, history and advice follow.
+    // Since 7.3, source, history and advice follow the reason.
     let log = log.split_once("\nAt:\n").map_or(log, |(log, _)| log);
     let lines: Vec<&str> = log
         .trim_end()
@@ -85,7 +85,7 @@ fn verifier_log(warnings: &str) -> Option<String> {
 
 fn cause(error: &libbpf_rs::Error, warnings: &str, system: System) -> Error {
     if let Some(log) = verifier_log(warnings) {
-        return anyhow!("the verifier refuses the BPF program; its last words:\n    {log}");
+        return anyhow!("the verifier refuses the BPF program; its log ends with:\n    {log}");
     }
     if error.kind() == ErrorKind::PermissionDenied {
         return anyhow!(
@@ -94,23 +94,27 @@ fn cause(error: &libbpf_rs::Error, warnings: &str, system: System) -> Error {
     }
     if !system.btf {
         return anyhow!(
-            "the kernel shows no type information: /sys/kernel/btf/vmlinux is missing (CONFIG_DEBUG_INFO_BTF, or sysfs is not mounted)"
+            "the kernel provides no type information: /sys/kernel/btf/vmlinux is missing (CONFIG_DEBUG_INFO_BTF is off, or sysfs is not mounted)"
         );
     }
-    // libbpf's words for a kfunc that neither vmlinux nor a module has. It does
-    // not look into modules without CAP_SYS_ADMIN, and does not say so.
+    // libbpf prints this for a kfunc that neither vmlinux nor a module has. Without
+    // CAP_SYS_ADMIN it silently skips modules.
     if warnings.contains("not found in kernel or module BTFs") {
         return if system.module_btf && system.admin {
-            anyhow!("the {MODULE} that is loaded lacks a kfunc, and is older than memcgctl: load the one that belongs to it")
+            anyhow!("the {MODULE} that is loaded lacks a kfunc, and is older than memcgctl: load the module that belongs to this memcgctl")
         } else if system.module_btf {
             anyhow!("{MODULE} is loaded, and finding its kfuncs needs CAP_SYS_ADMIN: run as root")
         } else if system.module {
             anyhow!("{MODULE} is loaded without BTF: build it again, with the kernel's vmlinux in the build directory")
         } else if warnings.contains("'bpf_oom_") && !system.hook {
-            anyhow!("this kernel cannot ask OOM policies: it lacks the patches that {MODULE} comes with (patches/ in its source)")
+            anyhow!("this kernel cannot call OOM policies: it lacks the patches of {MODULE} (patches/ in its source)")
         } else {
             anyhow!("the kernel has no memory cgroup kfuncs: load the module first (insmod {MODULE}.ko)")
         };
+    }
+    // libbpf prints this for a kfunc with other arguments or another result.
+    if warnings.contains("func_proto") && warnings.contains("incompatible with") {
+        return anyhow!("the {MODULE} that is loaded declares a kfunc in another way than this memcgctl: load the module that belongs to this memcgctl");
     }
     anyhow!("the kernel refused the BPF program: {error}\n{warnings}")
 }
@@ -123,7 +127,7 @@ mod tests {
     const MISSING: &str =
         "libbpf: extern (func ksym) 'bpf_get_mem_cgroup': not found in kernel or module BTFs\n";
 
-    /// The system that every cause but the one in question leaves.
+    /// A system on which every kfunc is found.
     const GOOD: System = System {
         btf: true,
         module: true,
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_has_its_line() {
+    fn each_cause_has_a_line() {
         const EPERM: i32 = 1;
         const ESRCH: i32 = 3;
         const EINVAL: i32 = 22;
@@ -167,11 +171,13 @@ mod tests {
         };
         assert!(missing(not_admin).contains("needs CAP_SYS_ADMIN"));
         assert!(missing(GOOD).contains("is older than memcgctl"));
-        // The walk of a tree does without the hook.
+        // "memcgctl tree" does not need the hook.
         assert!(missing(without_hook).contains("load the module first"));
         let oom = MISSING.replace("bpf_get_mem_cgroup", "bpf_oom_policy_info");
         assert!(line(ESRCH, &oom, without_hook).contains("lacks the patches"));
         assert!(line(ESRCH, &oom, without_module).contains("load the module first"));
+        let changed = "libbpf: extern (func ksym) 'bpf_oom_policy_info': func_proto [9] incompatible with rust_bpf_memcontrol [123]\n";
+        assert!(line(EINVAL, changed, GOOD).contains("declares a kfunc in another way"));
         let other = line(EINVAL, "libbpf: some warning\n", GOOD);
         assert!(other.contains("refused the BPF program") && other.contains("some warning"));
         assert!(line(EACCES, LOG, GOOD).starts_with("the verifier refuses"));
@@ -195,7 +201,7 @@ libbpf: prog 'f': failed to load: -13
 ";
 
     #[test]
-    fn the_verifiers_last_words_are_few() {
+    fn only_the_end_of_the_verifiers_log_is_shown() {
         let reason = LOG.replace(
             "processed",
             "\nReason:\n  R1 is no pointer.\n\nAt:\n  f\nprocessed",

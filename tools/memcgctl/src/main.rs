@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl`: looks at memory cgroups and decides about their OOMs, through BPF.
+//! `memcgctl`: shows memory cgroups and attaches OOM policies to them, through BPF.
 //!
-//! A command is a module with its arguments (`Args`) and a `run()`.
+//! Each command is a module with its arguments (`Args`) and a `run()`.
 
 mod cgroup;
 mod format;
 mod generate;
 mod kernel;
 mod oom;
-mod sys;
+mod record;
 mod tree;
 
 use std::io;
@@ -19,7 +19,8 @@ use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
 
-/// Looks at memory cgroups and attaches OOM policies, through the kfuncs of the rust_bpf_memcontrol module.
+/// Shows memory cgroups and attaches OOM policies, through the kfuncs of the module
+/// rust_bpf_memcontrol.
 #[derive(Parser)]
 #[command(
     version,
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough ("memcgctl tree | head").
+        // The reader has closed the pipe ("memcgctl tree | head").
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("memcgctl: {error:#}");
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_is_that_of_the_help() {
+    fn the_examples_of_the_help_parse() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(drop);
         for line in [
             "memcgctl oom attach largest.bpf.o /",
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_no_failure() {
+    fn a_closed_pipe_is_not_a_failure() {
         let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(is_broken_pipe(&closed.context("writing the tree")));
         assert!(!is_broken_pipe(&anyhow::anyhow!("something else")));

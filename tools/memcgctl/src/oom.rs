@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl oom`: OOM policies, which decide in BPF what an OOM kills.
+//! `memcgctl oom`: OOM policies, BPF programs that choose what an OOM kills.
 
 mod attach;
-mod bytes;
 mod decision;
 mod detach;
 mod link;
@@ -19,27 +18,27 @@ use clap::Subcommand;
 
 /// Attach OOM policies to cgroups, and see what they decide
 ///
-/// An OOM policy is a BPF program that is asked, before the kernel's own OOM killer is, what
-/// to kill when a cgroup at or below the one it is attached to runs out of memory: the policy
-/// of the nearest cgroup first, then on upwards as long as nothing was killed. One that is
-/// attached to the root is also asked when the whole system is out of memory.
+/// An OOM policy is a BPF program that chooses what to kill when its cgroup, or one below it,
+/// runs out of memory. The kernel asks the policy of the nearest cgroup first, then those above
+/// it, until one kills; if none does, the kernel's own OOM killer runs. A policy on the root is
+/// also asked when the whole system is out of memory.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
     after_help = "\
 CGROUP is a cgroup's path below the mount (system.slice), a directory
 (/sys/fs/cgroup/system.slice, ./system.slice), / for the root, or id:N for the
-cgroup with that id, which need not exist any more.",
+cgroup with that id, which may have been removed.",
     after_long_help = "\
 CGROUP is a cgroup's path below the mount (system.slice), a directory
 (/sys/fs/cgroup/system.slice, ./system.slice), / for the root, or id:N for the
-cgroup with that id, which need not exist any more (memcgctl oom list shows ids).
+cgroup with that id, which may have been removed (memcgctl oom list shows ids).
 
 Examples:
   memcgctl oom attach largest.bpf.o /            one policy for the whole system
   memcgctl oom attach priority.bpf.o user.slice  another one below user.slice
   memcgctl oom prio set avoid user.slice/user-1000.slice
-  memcgctl oom list                              what is attached where
+  memcgctl oom list                              attached policies and their cgroups
   memcgctl oom watch                             decisions, as they are made
   memcgctl oom detach user.slice"
 )]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cgroups: the tree that a round is about, and the workers that change it.
+//! The cgroups of a round, and the workers that change them.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -19,6 +19,7 @@ use std::time::Instant;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use memcgbpf::random::Random;
 use nix::errno::Errno;
 use nix::poll::poll;
 use nix::poll::PollFd;
@@ -26,23 +27,22 @@ use nix::poll::PollFlags;
 use nix::poll::PollTimeout;
 
 use crate::figures::field;
-use crate::random::Random;
 use crate::round::Round;
 use crate::round::Worker;
 
 pub const ROOT: &str = "/sys/fs/cgroup";
 const BASE: &str = "/sys/fs/cgroup/memcgstress";
-/// How long the kernel may take to let go of a cgroup whose processes were killed.
+/// The longest time until the kernel releases a cgroup whose processes were killed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// More cgroups than a CPU keeps.
+/// More cgroups than a CPU caches.
 const EVICTORS: u32 = 10;
 
-const GROUPS: u32 = 6;
-const LEAVES: u32 = 3;
+const GROUPS: usize = 6;
+const LEAVES: usize = 3;
 const PROCESSES: usize = 2;
 
-/// What the cgroup's id is: the inode number of its directory.
+/// The cgroup's id, which is the inode number of its directory.
 pub fn id(path: &Path) -> io::Result<u64> {
     fs::metadata(path).map(|metadata| metadata.ino())
 }
@@ -54,12 +54,12 @@ pub fn make(path: &Path) -> Result<()> {
 }
 
 pub fn set(path: &Path, file: &str, value: &str) -> io::Result<()> {
-    // Not fs::write(), which would create what is not there.
+    // fs::write() would create a missing file.
     let mut file = fs::OpenOptions::new().write(true).open(path.join(file))?;
     io::Write::write_all(&mut file, value.as_bytes())
 }
 
-/// Removes a cgroup with all that is in it; others may go on adding to it for a while.
+/// Removes a cgroup with everything in it, while other workers may still add to it.
 pub fn remove(path: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -90,7 +90,7 @@ fn remove_once(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an error says no more than that others were faster: what is changed has changed.
+/// Whether the error only means that another worker changed the cgroup first.
 fn is_change(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error().map(Errno::from_raw),
@@ -98,7 +98,7 @@ fn is_change(error: &io::Error) -> bool {
     )
 }
 
-/// Whether it was done; `false` when others were faster.
+/// Returns whether the operation succeeded; `false` when another worker was faster.
 fn done(result: io::Result<()>, what: &str, path: &Path) -> Result<bool> {
     match result {
         Ok(()) => Ok(true),
@@ -107,14 +107,14 @@ fn done(result: io::Result<()>, what: &str, path: &Path) -> Result<bool> {
     }
 }
 
-/// The cgroup that all others are in. It goes when the value does.
+/// The cgroup that contains all others. It is removed on drop.
 pub struct Base(());
 
 impl Base {
     pub fn make() -> Result<Self> {
         let path = Path::new(BASE);
         if path.exists() {
-            bail!("{BASE} exists: memcgstress is running, or was killed (rmdir what is in it)");
+            bail!("{BASE} exists: memcgstress is running, or was killed (then rmdir it and its children)");
         }
         set(Path::new(ROOT), "cgroup.subtree_control", "+memory +pids")
             .with_context(|| format!("no memory and pids controllers in {ROOT}"))?;
@@ -136,11 +136,11 @@ impl Drop for Base {
     }
 }
 
-/// Makes each CPU forget the memory cgroups that it has charged lately. It keeps some of them (7 in
-/// Linux 7.3), to charge them faster, and they stay in memory for as long, even when they are dying.
+/// Makes each CPU forget the memory cgroups that it has charged lately. A CPU caches some of them
+/// (7 in Linux 7.3) to charge them faster, and so keeps even dying ones in memory.
 pub fn evict() -> Result<()> {
     for cpu in 0..thread::available_parallelism()?.get() {
-        // What a subshell is made of is charged for.
+        // The memory of a new subshell is charged to the cgroup.
         let script = "for cgroup; do echo 0 >\"$cgroup/cgroup.procs\" && (:) || exit; done";
         let status = Command::new("taskset")
             .args(["-c", &cpu.to_string(), "/bin/sh", "-c", script, "sh"])
@@ -158,8 +158,8 @@ fn evictors() -> impl Iterator<Item = PathBuf> {
     (0..EVICTORS).map(|number| Path::new(BASE).join(format!("evict{number}")))
 }
 
-/// The cgroups of a round: those that come and go below `tree`, those that run out of memory below
-/// `oom`. All of it goes when the value does.
+/// The cgroups of a round: those below `tree` come and go, those below `oom` run out of memory. All
+/// of them are removed on drop.
 pub struct Tree(PathBuf);
 
 impl Tree {
@@ -185,17 +185,17 @@ impl Tree {
         self.0.join("oom")
     }
 
-    /// Cgroups with little memory, and leaves in them.
+    /// Cgroups with a low limit, which contain leaves.
     pub fn slices(&self) -> [PathBuf; 2] {
         ["slice0", "slice1"].map(|name| self.oom().join(name))
     }
 
-    /// A cgroup that is there, or may be.
+    /// The path of a random cgroup, which may not exist at the moment.
     pub fn any(&self, random: &mut Random) -> PathBuf {
         match random.below(8) {
             0 => self.0.clone(),
             1 => self.oom(),
-            2 => leaf(&self.slices()[random.index(2)], random),
+            2 => leaf(&self.slices()[random.below(2)], random),
             3 => self.changing(),
             4 | 5 => self.group(random),
             _ => self.group(random).join(leaf_name(random)),
@@ -207,7 +207,7 @@ impl Tree {
             .join(format!("group{}", random.below(GROUPS)))
     }
 
-    /// A counter of memory.events, of all cgroups that run out of memory.
+    /// A counter of memory.events, summed over all cgroups that run out of memory.
     pub fn oom_events(&self, name: &str) -> Result<u64> {
         let path = self.oom().join("memory.events");
         fs::read_to_string(&path)
@@ -237,7 +237,7 @@ pub fn make_slice(path: &Path) -> Result<()> {
     make(path)?;
     set(path, "cgroup.subtree_control", "+memory")?;
     set(path, "memory.max", "12M")?;
-    // Swap is memory, too, where there is some.
+    // Swap would raise the limit; the file is missing where swap is off.
     _ = set(path, "memory.swap.max", "0");
     for leaf in 0..LEAVES {
         make(&path.join(format!("leaf{leaf}")))?;
@@ -249,13 +249,13 @@ pub fn leaf(slice: &Path, random: &mut Random) -> PathBuf {
     slice.join(leaf_name(random))
 }
 
-/// A process that is killed when the value goes.
+/// A process that is killed on drop.
 pub struct Process(pub Child);
 
 impl Process {
-    /// Holds memory in a cgroup: `memhog`, which lies beside this program.
+    /// Starts `memhog`, which holds memory, in a cgroup.
     pub fn start(round: &Round, cgroup: &Path, size: &str) -> Result<Self> {
-        // A shell, to be charged for from the first page on.
+        // A shell enters the cgroup first, so that memhog's first page is charged there.
         Command::new("/bin/sh")
             .args(["-c", "echo 0 >\"$0/cgroup.procs\" && exec \"$1\" \"$2\""])
             .arg(cgroup)
@@ -269,7 +269,7 @@ impl Process {
             .context("cannot run /bin/sh")
     }
 
-    /// Waits until it has all of its memory, which it says, was killed for it, or the round is over.
+    /// Waits until it reports that it has all of its memory, was killed, or the round is over.
     pub fn settle(&self, round: &Round) -> Result<()> {
         let Some(stdout) = &self.0.stdout else {
             return Ok(());
@@ -300,7 +300,7 @@ pub fn change(worker: &mut Worker<'_>) -> Result<()> {
     while worker.step() {
         let random = &mut worker.random;
         let group = round.tree.group(random);
-        let path = if random.chance(3) {
+        let path = if random.one_in(3) {
             group.clone()
         } else {
             group.join(leaf_name(random))
@@ -317,9 +317,9 @@ pub fn change(worker: &mut Worker<'_>) -> Result<()> {
                 }
             }
             6 | 7 => {
-                let value = ["+memory", "-memory"][random.index(2)];
-                // Seldom all of it at once.
-                let path = if random.chance(8) {
+                let value = ["+memory", "-memory"][random.below(2)];
+                // Rarely switch the top, which affects all groups.
+                let path = if random.one_in(8) {
                     round.tree.changing()
                 } else {
                     group
@@ -333,11 +333,11 @@ pub fn change(worker: &mut Worker<'_>) -> Result<()> {
                 if processes.len() < PROCESSES {
                     processes.push(Process::start(round, &path, "128K")?);
                 } else {
-                    processes.remove(random.index(PROCESSES));
+                    processes.remove(random.below(PROCESSES));
                 }
             }
             _ => {
-                let Some(process) = processes.get(random.index(PROCESSES)) else {
+                let Some(process) = processes.get(random.below(PROCESSES)) else {
                     continue;
                 };
                 let pid = process.0.id().to_string();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CPUs that go offline and come back.
+//! Takes CPUs offline and brings them back.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::round::Worker;
 
-/// The switches of the CPUs that are online and can go.
+/// The switch files of the online CPUs that can go offline.
 pub fn switches() -> Vec<PathBuf> {
     (0..)
         .map(|cpu| PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}")))
@@ -26,11 +26,11 @@ fn is_online(switch: &Path) -> io::Result<bool> {
     Ok(fs::read_to_string(switch)?.trim() == "1")
 }
 
-/// A CPU that comes back when the value goes.
+/// A CPU that is brought back online on drop.
 struct Cpu(PathBuf);
 
 impl Cpu {
-    /// Returns whether that has changed anything.
+    /// Returns whether the state changed.
     fn set(&self, online: bool) -> io::Result<bool> {
         if is_online(&self.0)? == online {
             return Ok(false);
@@ -52,8 +52,8 @@ pub fn toggle(worker: &mut Worker<'_>) -> Result<()> {
     let cpus: Vec<Cpu> = switches().into_iter().map(Cpu).collect();
     while !cpus.is_empty() && round.goes_on() {
         let random = &mut worker.random;
-        let cpu = &cpus[random.index(cpus.len())];
-        let online = random.chance(2);
+        let cpu = &cpus[random.below(cpus.len())];
+        let online = random.one_in(2);
         let count = if online {
             &round.counts.online
         } else {
@@ -62,7 +62,7 @@ pub fn toggle(worker: &mut Worker<'_>) -> Result<()> {
         match cpu.set(online) {
             Ok(true) => count.add(1),
             Ok(false) => {}
-            // The last one, or somebody else changes CPUs.
+            // It is the last CPU online, or another process changes CPUs.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
             Err(error) => return Err(error).with_context(|| cpu.0.display().to_string()),
         }

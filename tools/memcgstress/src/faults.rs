@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocations that fail: each of an operation once, in turn.
+//! Fails each allocation of an operation, one after the other.
 //!
-//! A thread writes n to its fail-nth, and the kernel fails the nth allocation that it makes from
-//! then on; 0 is what is there to read when it has. See the kernel's
+//! A thread writes n to its fail-nth, and the kernel fails the nth allocation that the thread makes
+//! from then on; once that has happened, fail-nth reads 0. See the kernel's
 //! Documentation/fault-injection/fault-injection.rst.
 
 use std::cell::RefCell;
@@ -20,6 +20,7 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use libbpf_rs::Link;
+use memcgbpf::link;
 use nix::errno::Errno;
 
 use crate::cgroups;
@@ -30,11 +31,10 @@ use crate::module::Module;
 use crate::policies::Policy;
 use crate::policies::KEEPER;
 use crate::programs::Shared;
-use crate::sys;
 
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 const DEBUGFS: &str = "/sys/kernel/debug";
-/// What makes every allocation one that may fail, and says so in one line each.
+/// Settings that let every allocation fail, and log each failure.
 const SETTINGS: [(&str, &str); 8] = [
     ("failslab/ignore-gfp-wait", "N"),
     ("failslab/stacktrace-depth", "32"),
@@ -45,17 +45,15 @@ const SETTINGS: [(&str, &str); 8] = [
     ("fail_page_alloc/min-order", "0"),
     ("fail_page_alloc/verbose", "1"),
 ];
-/// The kernel's function that calls a module's init. What the loader allocates before that is not the
-/// module's: Linux 7.3 warns when a jump label of a module gets no memory, and crashes when the
-/// module's BTF gets none.
+/// The kernel's function that calls a module's init. Allocations of the loader before that are not
+/// the module's concern: Linux 7.3 warns when memory for a module's jump label is missing, and
+/// crashes when memory for its BTF is.
 const INIT: &str = "do_one_initcall";
-/// And the one that does what a system call of BPF's asks for. A page of this very program that the
-/// kernel brings in again is none of that.
+/// The kernel's function behind the bpf() system call. It excludes page faults of this program.
 const BPF: &str = "__sys_bpf";
-/// Far more than any operation here has.
+/// Far more allocations than any operation here makes.
 const MOST: u32 = 20_000;
-/// Of the modules that load after a failed attempt, how many to try programs with; that takes longer
-/// than all else.
+/// After a failed attempt, one in so many loaded modules is tried with programs, which is slow.
 const TRIED: u32 = 25;
 
 struct Injector(File);
@@ -74,7 +72,7 @@ impl Injector {
         Ok(Self(file))
     }
 
-    /// Fails what is allocated below a function of the kernel, and nothing else.
+    /// Restricts failures to allocations with this kernel function on the stack.
     fn below(&self, function: &str) -> Result<()> {
         let (start, end) = range_of(function)?;
         for fault in ["failslab", "fail_page_alloc"] {
@@ -84,7 +82,7 @@ impl Injector {
         Ok(())
     }
 
-    /// Fails the nth allocation of an attempt, and returns whether it came to that.
+    /// Fails the nth allocation of an attempt, and returns whether there was one.
     fn fail<T>(&self, nth: u32, attempt: impl FnOnce() -> T) -> io::Result<(T, bool)> {
         self.0.write_all_at(nth.to_string().as_bytes(), 0)?;
         let result = attempt();
@@ -94,9 +92,9 @@ impl Injector {
         Ok((result, left[..length?].trim_ascii() == b"0"))
     }
 
-    /// Fails each allocation of an operation on what `prepare` returns. `verify` is told the number
-    /// of the fault and whether the operation has succeeded all the same, has to find everything in
-    /// order, and does without a fault what was not done with one. Returns how many faults there were.
+    /// Fails each allocation of an operation on the value that `prepare` returns. `verify` gets the
+    /// number of the fault and whether the operation succeeded nevertheless; it checks the state,
+    /// and repeats a failed operation without a fault. Returns the number of faults.
     fn each<T>(
         &self,
         operation: &str,
@@ -138,7 +136,7 @@ impl Injector {
                 return Ok(nth - 1);
             }
         }
-        bail!("{operation} does not end: {MOST} allocations")
+        bail!("{operation} makes more than {MOST} allocations")
     }
 }
 
@@ -152,7 +150,7 @@ fn configure(file: &str, value: &str) -> Result<()> {
     })
 }
 
-/// Where a function of the kernel is.
+/// The addresses of a kernel function: its start, and that of the next symbol.
 fn range_of(function: &str) -> Result<(usize, usize)> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("cannot read /proc/kallsyms")?;
     let mut start = None;
@@ -176,12 +174,12 @@ fn range_of(function: &str) -> Result<(usize, usize)> {
     Ok((start, end.context("a function has no end")?))
 }
 
-/// Runs all of it; the module is loaded when it returns, if nothing is wrong.
+/// Fails the allocations of each operation. On success, the module is loaded at the end.
 pub fn run(path: &Path) -> Result<()> {
     let injector = Injector::open()?;
     let module = Module::open(path)?;
     let base = Base::make()?;
-    // Caches are warm after that.
+    // This warms up caches.
     module.unload()?;
     module.load()?;
     drop(Shared::make()?);
@@ -244,10 +242,10 @@ fn attach(injector: &Injector, policy: impl Fn() -> Result<Policy>) -> Result<u3
 }
 
 fn update(injector: &Injector, first: Policy, second: Policy) -> Result<u32> {
-    // Fills in the map of the one that comes second.
+    // Attaching fills in the map of the second policy.
     drop(second.attach()?);
     let link = first.attach()?;
-    // The attached one is in front.
+    // The first element is the attached policy.
     let policies = RefCell::new([first, second]);
     let replace = || {
         let [old, new] = &*policies.borrow();
@@ -271,7 +269,7 @@ fn detach(injector: &Injector, policy: Policy) -> Result<u32> {
     injector.each(
         "detach",
         || policy.attach().context("cannot attach"),
-        |link| sys::detach_link(link.as_fd()),
+        |link| link::detach(link.as_fd()),
         |_, _, detached| {
             if !detached {
                 bail!("it failed");

@@ -8,27 +8,27 @@ use crate::cgroups;
 use crate::cgroups::Process;
 use crate::round::Worker;
 
-/// Some alone are too much for a slice, some together.
+/// The largest size exceeds the limit of a slice alone, the others together.
 const SIZES: [&str; 4] = ["3M", "6M", "9M", "16M"];
 
 pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
     let round = worker.round;
     while worker.step() {
         let random = &mut worker.random;
-        let slice = &round.tree.slices()[random.index(2)];
-        // They die together, or one by one. The slice may be away for a moment.
-        _ = cgroups::set(slice, "memory.oom.group", ["0", "1"][random.index(2)]);
+        let slice = &round.tree.slices()[random.below(2)];
+        // They die together, or one by one. The slice may be missing for a moment.
+        _ = cgroups::set(slice, "memory.oom.group", ["0", "1"][random.below(2)]);
         let mut hogs = Vec::new();
         for _ in 0..=random.below(3) {
             let leaf = cgroups::leaf(slice, random);
-            let size = SIZES[random.index(SIZES.len())];
+            let size = SIZES[random.below(SIZES.len())];
             hogs.push(Process::start(round, &leaf, size)?);
             round.counts.hogs.add(1);
         }
         for hog in &hogs {
             hog.settle(round)?;
         }
-        // What the other worker starts is too much then.
+        // The hogs of the other worker then exceed the limit.
         round.sleep(random.duration(0, 500));
     }
     Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgstress`: stresses the module rust_bpf_memcontrol, and looks for what is left over.
+//! `memcgstress`: stresses the module rust_bpf_memcontrol, and checks that nothing is left over.
 
 mod cgroups;
 mod cpus;
@@ -10,12 +10,7 @@ mod hogs;
 mod module;
 mod policies;
 mod programs;
-mod random;
 mod round;
-// memcgctl's.
-#[path = "../../memcgctl/src/sys.rs"]
-#[expect(dead_code)]
-mod sys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +23,7 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use clap::Parser;
+use memcgbpf::random;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 
@@ -38,40 +34,41 @@ use round::Bounds;
 use round::Counts;
 use round::STOP;
 
-/// Stress rust_bpf_memcontrol, and look for what is left over
+/// Stress rust_bpf_memcontrol, and check that nothing is left over
 ///
-/// A round: cgroups are created, populated, switched and removed, while BPF programs get, put,
-/// keep and read their memcgs, OOM policies come and go in OOMs, the module is taken out and
-/// put in, and CPUs go offline and come back. The first round warms caches up; then there are
-/// as many as asked for. At the end, what the kernel holds is what it held after the first.
+/// In each round, cgroups are created, populated, reconfigured and removed. Meanwhile BPF
+/// programs get, put, keep and read their memcgs, OOM policies are attached and detached during
+/// OOMs, the module is unloaded and loaded, and CPUs go offline and online. The first round
+/// warms up caches. At the end, the kernel must hold no more objects than after the first round.
 #[derive(Parser)]
 #[command(
+    version,
     verbatim_doc_comment,
     after_help = "\
-The seed decides what each worker does; when it does so is up to the machine.
-Exit status: 0 nothing is wrong, 1 something is (one line on stderr says what), 2 wrong usage."
+The seed decides the steps of each worker; their timing depends on the machine.
+Exit status: 0 success, 1 failure (one line on stderr names the cause), 2 wrong usage."
 )]
 struct Cli {
     /// The module, rust_bpf_memcontrol.ko; loaded if it is not
     module: PathBuf,
 
-    /// Seed of what the workers do [default: a random one]
+    /// Repeat the steps of the run with this seed [default: a random one]
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Rounds, after the one that warms up
+    /// Number of rounds after the first one
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
 
-    /// Seconds that a round may take
+    /// Longest duration of a round, in seconds
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 
-    /// Steps that a worker may do in a round
+    /// Highest number of steps of a worker in a round
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
 
-    /// Fail each allocation of loading the module, and of attaching policies, instead
+    /// Instead, fail each allocation made while the module loads and policies are attached
     #[arg(long, conflicts_with_all = ["seed", "rounds", "seconds", "steps"])]
     faults: bool,
 }
@@ -87,12 +84,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    // A failure is told by whoever asked.
+    // The callers report failures.
     libbpf_rs::set_print(None);
     if cli.faults {
         return faults::run(&cli.module);
     }
-    let seed = cli.seed.map_or_else(random::seed, Ok)?;
+    let seed = cli.seed.unwrap_or_else(random::seed);
     println!("seed: {seed}");
     stop_on_signals()?;
     let start = Instant::now();
@@ -103,7 +100,7 @@ fn run(cli: &Cli) -> Result<()> {
         steps: cli.steps,
         duration: Duration::from_secs(cli.seconds),
     };
-    // Whatever happens, a table says how far it came.
+    // The table is printed in any case, and shows the progress.
     let counts = Counts::default();
     let result = stress(cli.rounds, &bounds, &module, &base, &counts);
     counts.print();
@@ -120,8 +117,8 @@ fn run(cli: &Cli) -> Result<()> {
         bail!("interrupted");
     }
     Figures::like(&before)?.check(&before)?;
-    if let Some(what) = counts.missing() {
-        bail!("no {what}: the rounds were too short (--seconds)");
+    if let Some(event) = counts.missing() {
+        bail!("no {event}: the rounds were too short (--seconds)");
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! OOM policies: attached, replaced and removed while cgroups run out of memory.
+//! Attaches, replaces and detaches OOM policies while cgroups run out of memory.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::AsFd;
 
 use anyhow::bail;
@@ -13,18 +14,18 @@ use libbpf_rs::MapCore;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
+use memcgbpf::link;
+use memcgbpf::random::Random;
+use memcgbpf::records::bpf_oom_ops;
 use nix::errno::Errno;
 
 use crate::cgroups;
 use crate::programs::Shared;
-use crate::random::Random;
 use crate::round::Worker;
-use crate::sys;
 
-/// Steps between a policy's removal for the module's sake and the next one.
+/// The number of steps after which the policy is detached, so that the module can be unloaded.
 const SESSION: u32 = 30;
-/// Of `cgroup_id` in `struct bpf_oom_ops`.
-const CGROUP_ID: std::ops::Range<usize> = 8..16;
+const CGROUP_ID: usize = offset_of!(bpf_oom_ops, cgroup_id);
 
 macro_rules! object {
     ($name:literal) => {
@@ -40,12 +41,12 @@ const OBJECTS: [&[u8]; 4] = [
     KEEPER,
 ];
 
-/// A policy in the kernel.
+/// A policy that is loaded into the kernel.
 pub struct Policy(Object);
 
 impl Policy {
     fn load_any(random: &mut Random, cgroup_id: u64, shared: &Shared) -> Result<Self> {
-        Self::load(OBJECTS[random.index(OBJECTS.len())], cgroup_id, shared)
+        Self::load(OBJECTS[random.below(OBJECTS.len())], cgroup_id, shared)
     }
 
     pub fn load(object: &[u8], cgroup_id: u64, shared: &Shared) -> Result<Self> {
@@ -55,9 +56,9 @@ impl Policy {
         for mut map in object.maps_mut() {
             let shared = if map.map_type() == MapType::StructOps {
                 map.initial_value_mut()
-                    .and_then(|value| value.get_mut(CGROUP_ID))
-                    .context("a policy has no cgroup_id")?
-                    .copy_from_slice(&cgroup_id.to_ne_bytes());
+                    .and_then(|value| value.get_mut(CGROUP_ID..)?.first_chunk_mut())
+                    .map(|member| *member = cgroup_id.to_ne_bytes())
+                    .context("a policy has no cgroup_id")?;
                 None
             } else if map.name() == "kept" {
                 Some(&shared.kept)
@@ -80,12 +81,12 @@ impl Policy {
     }
 
     pub fn attach(&self) -> io::Result<Link> {
-        sys::attach_struct_ops(&self.map()?)
+        link::attach_struct_ops(&self.map()?)
     }
 
-    /// Takes the place of `old`, which `link` holds.
+    /// Replaces `old`, which `link` holds.
     pub fn replace(&self, link: &Link, old: &Self) -> io::Result<()> {
-        sys::update_link(link.as_fd(), self.map()?.as_fd(), old.map()?.as_fd())
+        link::update(link.as_fd(), self.map()?.as_fd(), old.map()?.as_fd())
     }
 }
 
@@ -97,8 +98,8 @@ struct Attached {
     orphan: bool,
 }
 
-/// Changes the policy of a slice, which it removes now and then; without a number, that of what all
-/// slices are in, which it leaves.
+/// Changes the policy of a slice, and removes the slice now and then. Without a number, changes the
+/// policy of the cgroup that contains all slices, which is never removed.
 pub fn change(worker: &mut Worker<'_>, slice: Option<usize>) -> Result<()> {
     let round = worker.round;
     let counts = round.counts;
@@ -143,9 +144,9 @@ pub fn change(worker: &mut Worker<'_>, slice: Option<usize>) -> Result<()> {
                     old.orphan = true;
                 }
                 (Some(old), 4) => {
-                    // Either way; what is detached is dropped all the same.
-                    if random.chance(2) {
-                        sys::detach_link(old.link.as_fd()).context("cannot detach a policy")?;
+                    // Detaches, or lets the drop of the link do it.
+                    if random.one_in(2) {
+                        link::detach(old.link.as_fd()).context("cannot detach a policy")?;
                     }
                     attached = None;
                     counts.detached.add(1);
@@ -160,13 +161,15 @@ pub fn change(worker: &mut Worker<'_>, slice: Option<usize>) -> Result<()> {
     Ok(())
 }
 
-/// A link of a policy's own is what libbpf makes of it before it can replace another one; the module
-/// refuses that, since the cgroup has a policy, or is gone.
+/// Checks that the module refuses a second policy of a cgroup. libbpf attaches a policy to a link
+/// of its own before the policy can replace another one; the cgroup has a policy, or is gone.
 fn refuse(result: io::Result<Link>, orphan: bool) -> Result<()> {
     let expected = if orphan { Errno::ENOENT } else { Errno::EEXIST };
     match result {
         Err(error) if error.raw_os_error() == Some(expected as i32) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("a second policy: not {expected}")),
-        Ok(_) => bail!("a cgroup has taken a second policy, or one after it was removed"),
+        Err(error) => {
+            Err(error).with_context(|| format!("attaching a second policy: not {expected}"))
+        }
+        Ok(_) => bail!("a cgroup accepted a second policy, or one after its removal"),
     }
 }

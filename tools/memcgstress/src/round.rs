@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A round: all workers at once, until their steps are done or the time is up.
+//! A round: all workers run at once, until their steps are done or the time is up.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +18,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use anyhow::Context;
 use anyhow::Result;
+use memcgbpf::random::Random;
 
 use crate::cgroups;
 use crate::cgroups::Base;
@@ -29,10 +30,9 @@ use crate::module::Module;
 use crate::policies;
 use crate::programs;
 use crate::programs::Shared;
-use crate::random::Random;
 
 const CGROUP_WORKERS: usize = 8;
-/// Steps with programs that were loaded.
+/// The lowest number of steps with the programs of one load.
 const LEAST: u32 = 20;
 
 /// Set by a signal, and by the first worker that fails.
@@ -77,7 +77,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What has to happen for a run to say anything, and has not.
+    /// An event without which a run proves nothing, and which has not occurred.
     pub fn missing(&self) -> Option<&'static str> {
         let needed = [
             ("memcg was got", &self.gets),
@@ -118,7 +118,7 @@ impl Counts {
     }
 }
 
-/// What the workers of a round share.
+/// The state that the workers of a round share.
 pub struct Round<'a> {
     pub module: &'a Module,
     pub memhog: PathBuf,
@@ -126,20 +126,21 @@ pub struct Round<'a> {
     pub shared: &'a Shared,
     pub counts: &'a Counts,
     deadline: Instant,
-    /// Read by whoever has BPF programs, written by whoever wants the module to go.
+    /// Workers with BPF programs hold it for reading; the worker that unloads the module, for
+    /// writing.
     users: RwLock<()>,
     awaited: AtomicBool,
-    /// How many workers still have steps to do.
+    /// The number of workers with steps left to do.
     busy: AtomicUsize,
 }
 
 impl Round<'_> {
-    /// Held while programs are loaded that need the module.
+    /// Taken while programs that need the module are loaded.
     pub fn use_module(&self) -> RwLockReadGuard<'_, ()> {
         self.users.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody waits for the programs to go.
+    /// Whether a worker waits until the programs are unloaded.
     pub fn is_awaited(&self) -> bool {
         self.awaited.load(Relaxed)
     }
@@ -156,12 +157,12 @@ impl Round<'_> {
         STOP.load(Relaxed) || Instant::now() >= self.deadline
     }
 
-    /// For workers that go on for as long as others do.
+    /// Whether other workers are still busy.
     pub fn goes_on(&self) -> bool {
         !self.is_over() && self.busy.load(Relaxed) != 0
     }
 
-    /// Sleeps, but not beyond the round.
+    /// Sleeps, at most until the end of the round.
     pub fn sleep(&self, duration: Duration) {
         let end = Instant::now() + duration;
         while Instant::now() < end && !self.is_over() {
@@ -177,7 +178,7 @@ pub struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Whether there is another step to do.
+    /// Counts a step; false when none is left.
     pub fn step(&mut self) -> bool {
         if self.steps == 0 || self.round.is_over() {
             return false;
@@ -186,8 +187,9 @@ impl Worker<'_> {
         true
     }
 
-    /// The like, for the nth step with programs, which have to go before the module can. Where loading
-    /// them takes long, somebody always waits for that: a few steps are done all the same.
+    /// As `step()`, for the nth step with loaded programs. Returns false when the module waits to
+    /// be unloaded, but not before a few steps are done: where loading programs is slow, the module
+    /// would otherwise always wait.
     pub fn step_in_session(&mut self, nth: u32) -> bool {
         (nth < LEAST || !self.round.is_awaited()) && self.step()
     }
@@ -205,7 +207,7 @@ pub struct Bounds {
 
 type Work = fn(&mut Worker<'_>) -> Result<()>;
 
-/// Runs a round, and removes all that it has made.
+/// Runs a round, and removes everything that it created.
 pub fn run(
     number: u64,
     bounds: &Bounds,
@@ -228,7 +230,7 @@ pub fn run(
     ];
     works.extend(others.map(|(name, work)| (name.to_string(), work)));
     let busy = works.len();
-    // These go on while the others do.
+    // These run until the others are done.
     let companions: [(&str, Work); 2] = [("module", module::reload), ("cpus", cpus::toggle)];
     works.extend(companions.map(|(name, work)| (name.to_string(), work)));
 
@@ -251,7 +253,7 @@ pub fn run(
         for (index, (name, work)) in works.iter().enumerate() {
             let mut worker = Worker {
                 round,
-                random: Random::new(bounds.seed, number, index as u64),
+                random: Random::new(bounds.seed, &[number, index as u64]),
                 steps: bounds.steps,
             };
             let run = move || {
@@ -295,7 +297,7 @@ fn memhog() -> Result<PathBuf> {
     memhog
         .exists()
         .then_some(memhog)
-        .context("memhog has to lie beside this program (vm/build tools)")
+        .context("memhog has to be in the directory of this program (vm/build tools)")
 }
 
 #[cfg(test)]
@@ -303,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_without_an_oom_says_nothing() {
+    fn a_run_without_an_oom_is_incomplete() {
         let counts = Counts::default();
         counts.gets.add(1);
         counts.attached.add(1);

@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Asks the module about the OOM policies that are attached: each run looks up
- * the one with the lowest cgroup id from the given one on, so that user space
- * finds them all by asking again for the id after it.
+ * Asks the module about attached OOM policies: each run looks up the policy with
+ * the lowest cgroup id that is not below the given one. User space finds them all
+ * by running the program again with the id that follows.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "bpf_memcontrol.bpf.h"
 
-/* src/oom/policy.rs reads this layout. */
+/*
+ * The module fills in as many bytes as its own struct has. A newer module's may be
+ * longer, and its version must reach user space, which then says what to update.
+ */
+static union {
+	struct bpf_oom_policy_info info;
+	char room[1024];
+} found;
+
 SEC("syscall")
 int next_policy(struct bpf_oom_policy_info *ctx)
 {
-	struct bpf_oom_policy_info info = {};
 	int err;
 
-	err = bpf_oom_policy_info(ctx->cgroup_id, &info);
+	err = bpf_oom_policy_info(ctx->cgroup_id, &found.info);
 	if (!err)
-		*ctx = info;
+		*ctx = found.info;
 	return err;
 }
 

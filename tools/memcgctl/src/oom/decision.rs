@@ -1,28 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The decisions that policies write, `struct oom_decision` of include/oom_decision.h.
+//! The decisions that policies write: `struct oom_decision` of include/oom_decision.h.
 
 use std::fmt;
 
+use anyhow::Context;
+use anyhow::Result;
+use memcgbpf::records::oom_candidate;
+use memcgbpf::records::oom_decision;
+use memcgbpf::records::OOM_AVOID;
+use memcgbpf::records::OOM_CHOSEN;
+use memcgbpf::records::OOM_DYING;
+use memcgbpf::records::OOM_NORMAL;
+use memcgbpf::records::OOM_OMIT;
+use memcgbpf::records::OOM_OMITTED;
+use memcgbpf::records::OOM_PREFER;
+use memcgbpf::records::OOM_PROTECTED;
+use memcgbpf::records::OOM_REFUSED;
+use memcgbpf::records::OOM_SMALLER;
 use serde::Serialize;
 
-use super::bytes::Reader;
+use crate::record;
+use crate::record::Writer;
 
-const CANDIDATES: usize = 16;
-const POLICY_LEN: usize = 64;
-const COMM_LEN: usize = 16;
-const CANDIDATE_SIZE: usize = 4 * 8 + 2 * 4;
+const POLICY: Writer = Writer {
+    name: "a policy",
+    update: "build the policy again with the headers that belong to this memcgctl",
+};
 
-/// `sizeof(struct oom_decision)`.
-pub const SIZE: usize = 5 * 8 + 4 * 4 + POLICY_LEN + COMM_LEN + CANDIDATES * CANDIDATE_SIZE;
-
-/// What the administrator wants of a cgroup, `enum oom_class`.
+/// How the administrator ranks a cgroup, `enum oom_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Killed first
     Prefer,
-    /// Neither preferred nor avoided; what has no entry is normal
+    /// Neither preferred nor avoided; the class of a cgroup without an entry
     Normal,
     /// Killed when nothing else is left
     Avoid,
@@ -33,10 +45,10 @@ pub enum Class {
 impl Class {
     pub fn number(self) -> i32 {
         match self {
-            Self::Prefer => 1,
-            Self::Normal => 0,
-            Self::Avoid => -1,
-            Self::Omit => -2,
+            Self::Prefer => OOM_PREFER,
+            Self::Normal => OOM_NORMAL,
+            Self::Avoid => OOM_AVOID,
+            Self::Omit => OOM_OMIT,
         }
     }
 
@@ -58,7 +70,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// What became of a candidate, `enum oom_verdict`.
+/// The policy's verdict on a candidate, `enum oom_verdict`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -73,12 +85,12 @@ pub enum Verdict {
 impl Verdict {
     fn from_number(number: u32) -> Option<Self> {
         Some(match number {
-            0 => Self::Chosen,
-            1 => Self::Smaller,
-            2 => Self::Protected,
-            3 => Self::Omitted,
-            4 => Self::Dying,
-            5 => Self::Refused,
+            OOM_CHOSEN => Self::Chosen,
+            OOM_SMALLER => Self::Smaller,
+            OOM_PROTECTED => Self::Protected,
+            OOM_OMITTED => Self::Omitted,
+            OOM_DYING => Self::Dying,
+            OOM_REFUSED => Self::Refused,
             _ => return None,
         })
     }
@@ -89,7 +101,7 @@ impl Verdict {
             Self::Smaller => "ranks lower",
             Self::Protected => "protected by memory.min or memory.low",
             Self::Omitted => "its entry says never",
-            Self::Dying => "exiting already",
+            Self::Dying => "already exiting",
             Self::Refused => "must not be killed",
         }
     }
@@ -106,7 +118,7 @@ pub struct Candidate {
     pub verdict: Verdict,
 }
 
-/// What a policy was asked, and what it did.
+/// One OOM, and what a policy did about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// CLOCK_MONOTONIC.
@@ -117,51 +129,59 @@ pub struct Decision {
     pub chosen_cgroup_id: Option<u64>,
     /// `None` when the whole cgroup was chosen.
     pub chosen_pid: Option<u32>,
-    /// Processes that were killed, or the last kill's negative errno.
+    /// The number of killed processes, or the last kill's negative errno.
     pub result: i32,
     pub dry_run: bool,
-    /// Memory cgroups that were looked at.
+    /// The number of memory cgroups that the policy looked at.
     pub looked_at: u32,
     pub policy: String,
     pub comm: String,
-    /// The highest ranking, best first.
+    /// The candidates that rank highest, best first.
     pub candidates: Vec<Candidate>,
 }
 
+impl Candidate {
+    fn new(candidate: &oom_candidate) -> Option<Self> {
+        Some(Self {
+            cgroup_id: candidate.cgroup_id,
+            anon: candidate.anon,
+            shmem: candidate.shmem,
+            usage: candidate.usage,
+            class: Class::from_number(candidate.class)?,
+            verdict: Verdict::from_number(candidate.verdict)?,
+        })
+    }
+}
+
 impl Decision {
-    /// Reads one decision; `None` when the bytes are not one.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; SIZE] = bytes.try_into().ok()?;
-        let mut bytes = Reader::new(bytes);
-        let mut decision = Self {
-            time_ns: bytes.u64()?,
-            took_ns: bytes.u64()?,
-            oom_cgroup_id: bytes.u64()?,
-            policy_cgroup_id: bytes.u64()?,
-            chosen_cgroup_id: Some(bytes.u64()?).filter(|&id| id != 0),
-            chosen_pid: Some(bytes.u32()?).filter(|&pid| pid != 0),
-            result: bytes.i32()?,
-            dry_run: bytes.u32()? != 0,
-            looked_at: bytes.u32()?,
-            policy: bytes.text(POLICY_LEN)?,
-            comm: bytes.text(COMM_LEN)?,
-            candidates: Vec::new(),
-        };
-        let ranked = usize::try_from(decision.looked_at).ok()?.min(CANDIDATES);
-        for _ in 0..ranked {
-            decision.candidates.push(Candidate {
-                cgroup_id: bytes.u64()?,
-                anon: bytes.u64()?,
-                shmem: bytes.u64()?,
-                usage: bytes.u64()?,
-                class: Class::from_number(bytes.i32()?)?,
-                verdict: Verdict::from_number(bytes.u32()?)?,
-            });
-        }
-        Some(decision)
+    /// Reads the decision that a policy wrote.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let decision: oom_decision = record::read(bytes, &POLICY)?;
+        let looked_at = decision.nr_candidates;
+        let candidates: Option<_> = decision
+            .candidates
+            .iter()
+            .take(looked_at.try_into()?)
+            .map(Candidate::new)
+            .collect();
+        Ok(Self {
+            time_ns: decision.time_ns,
+            took_ns: decision.took_ns,
+            oom_cgroup_id: decision.oom_cgroup_id,
+            policy_cgroup_id: decision.policy_cgroup_id,
+            chosen_cgroup_id: Some(decision.chosen_cgroup_id).filter(|&id| id != 0),
+            chosen_pid: Some(decision.chosen_pid).filter(|&pid| pid != 0),
+            result: decision.result,
+            dry_run: decision.dry_run != 0,
+            looked_at,
+            policy: record::text(&decision.policy),
+            comm: record::text(&decision.comm),
+            candidates: candidates
+                .context("a policy uses a class or a verdict that oom_decision.h does not have")?,
+        })
     }
 
-    /// The ids of all cgroups that it is about.
+    /// The ids of all cgroups that the decision names.
     pub fn cgroup_ids(&self) -> impl Iterator<Item = u64> + '_ {
         [self.oom_cgroup_id, self.policy_cgroup_id]
             .into_iter()
@@ -173,27 +193,50 @@ impl Decision {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::record::tests::chars;
+    use memcgbpf::records::OOM_CANDIDATES;
+    use memcgbpf::records::OOM_DECISION_VERSION;
+    use zerocopy::FromZeros;
+    use zerocopy::IntoBytes;
 
-    /// Two candidates of three that were looked at... and a cgroup that is killed whole.
-    pub fn bytes() -> Vec<u8> {
-        let mut bytes = [1_500_000_000u64, 250_000, 10, 1, 12]
-            .map(u64::to_ne_bytes)
-            .concat();
-        bytes.extend([0u32, 3, 0, 2].map(u32::to_ne_bytes).concat());
-        bytes.extend(b"largest");
-        bytes.resize(56 + POLICY_LEN + COMM_LEN, 0);
-        for (id, class, verdict) in [(11u64, -2i32, 3u32), (12, 0, 0)] {
-            bytes.extend([id, 4096 * id, 0, 8192 * id].map(u64::to_ne_bytes).concat());
-            bytes.extend(class.to_ne_bytes());
-            bytes.extend(verdict.to_ne_bytes());
-        }
-        bytes.resize(SIZE, 0);
-        bytes
+    /// A decision about two candidates, of which all processes of the second one were killed.
+    pub fn record() -> oom_decision {
+        let candidate = |cgroup_id, class, verdict| oom_candidate {
+            cgroup_id,
+            anon: 4096 * cgroup_id,
+            shmem: 0,
+            usage: 8192 * cgroup_id,
+            class,
+            verdict,
+        };
+        let mut record = oom_decision {
+            version: OOM_DECISION_VERSION,
+            size: size_of::<oom_decision>() as u32,
+            time_ns: 1_500_000_000,
+            took_ns: 250_000,
+            oom_cgroup_id: 10,
+            policy_cgroup_id: 1,
+            chosen_cgroup_id: 12,
+            chosen_pid: 0,
+            result: 3,
+            dry_run: 0,
+            nr_candidates: 2,
+            policy: chars("largest"),
+            comm: chars(""),
+            candidates: FromZeros::new_zeroed(),
+        };
+        record.candidates[0] = candidate(11, OOM_OMIT, OOM_OMITTED);
+        record.candidates[1] = candidate(12, OOM_NORMAL, OOM_CHOSEN);
+        record
+    }
+
+    pub fn decision() -> Decision {
+        Decision::read(record().as_bytes()).unwrap()
     }
 
     #[test]
     fn every_member_has_its_place() {
-        let decision = Decision::parse(&bytes()).unwrap();
+        let decision = decision();
         let candidate = |cgroup_id, class, verdict| Candidate {
             cgroup_id,
             anon: 4096 * cgroup_id,
@@ -229,31 +272,37 @@ pub mod tests {
     }
 
     #[test]
-    fn more_cgroups_may_have_been_looked_at_than_are_listed() {
-        let mut bytes = bytes();
-        bytes[52..56].copy_from_slice(&1000u32.to_ne_bytes());
-        let decision = Decision::parse(&bytes).unwrap();
+    fn more_cgroups_may_be_looked_at_than_are_listed() {
+        let mut record = record();
+        record.nr_candidates = 1000;
+        let decision = Decision::read(record.as_bytes()).unwrap();
         assert_eq!(
             (decision.looked_at, decision.candidates.len()),
-            (1000, CANDIDATES)
+            (1000, OOM_CANDIDATES as usize)
         );
     }
 
     #[test]
-    fn other_sizes_and_unknown_words_are_refused() {
-        assert_eq!(Decision::parse(&bytes()[..SIZE - 8]), None);
-        assert_eq!(Decision::parse(&[bytes(), vec![0; 8]].concat()), None);
-        let mut unknown = bytes();
-        unknown[56 + POLICY_LEN + COMM_LEN + 36] = 6;
-        assert_eq!(Decision::parse(&unknown), None);
+    fn unknown_classes_and_verdicts_are_refused() {
+        let mut unknown = record();
+        unknown.candidates[1].verdict = OOM_REFUSED + 1;
+        assert!(Decision::read(unknown.as_bytes()).is_err());
+        unknown = record();
+        unknown.candidates[1].class = OOM_PREFER + 1;
+        assert!(Decision::read(unknown.as_bytes()).is_err());
+        // Beyond what was looked at, nothing counts.
+        unknown.nr_candidates = 1;
+        assert!(Decision::read(unknown.as_bytes()).is_ok());
     }
 
     #[test]
-    fn classes_are_numbered_as_in_the_header() {
+    fn classes_and_verdicts_are_numbered_as_in_the_header() {
         for class in [Class::Prefer, Class::Normal, Class::Avoid, Class::Omit] {
             assert_eq!(Class::from_number(class.number()), Some(class));
         }
-        assert_eq!(Class::from_number(2), None);
-        assert_eq!(Class::from_number(-3), None);
+        assert_eq!(Class::from_number(OOM_PREFER + 1), None);
+        assert_eq!(Class::from_number(OOM_OMIT - 1), None);
+        assert!((OOM_CHOSEN..=OOM_REFUSED).all(|verdict| Verdict::from_number(verdict).is_some()));
+        assert_eq!(Verdict::from_number(OOM_REFUSED + 1), None);
     }
 }

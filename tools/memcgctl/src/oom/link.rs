@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What holds a policy: a link, and the files of bpffs that pin it.
+//! Links, which keep policies attached, and the files of bpffs that pin them.
 
 use std::fs;
 use std::io;
@@ -17,12 +17,12 @@ use anyhow::Result;
 use libbpf_rs::query::LinkInfo;
 use libbpf_rs::query::LinkTypeInfo;
 use libbpf_rs::Link;
+use memcgbpf::link;
 
 use crate::cgroup;
-use crate::sys;
 
 const BPFFS: &str = "/sys/fs/bpf";
-/// Where memcgctl pins the links that it makes, in files named by the cgroup's id.
+/// The directory in which memcgctl pins links, in files named by the cgroup's id.
 const PINS: &str = "/sys/fs/bpf/memcgctl";
 
 /// A link of a struct_ops map.
@@ -40,16 +40,16 @@ impl AsFd for PolicyLink {
 
 impl PolicyLink {
     fn open(id: u32) -> io::Result<Option<Self>> {
-        match sys::open_link(id) {
+        match link::open(id) {
             Ok(fd) => Ok(map_id(fd.as_fd()).map(|map_id| Self { fd, id, map_id })),
-            // It went away meanwhile.
+            // It was removed in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     pub fn detach(&self) -> io::Result<()> {
-        sys::detach_link(self.as_fd())
+        link::detach(self.as_fd())
     }
 }
 
@@ -65,7 +65,7 @@ fn map_id(link: BorrowedFd<'_>) -> Option<u32> {
 pub fn list() -> Result<Vec<PolicyLink>> {
     let mut links = Vec::new();
     let mut last = 0;
-    while let Some(id) = sys::next_link(last).context("cannot list BPF links")? {
+    while let Some(id) = link::next_id(last).context("cannot list BPF links")? {
         links.extend(
             PolicyLink::open(id).with_context(|| format!("cannot open the BPF link {id}"))?,
         );
@@ -86,7 +86,7 @@ pub struct Pin {
     pub link_id: u32,
 }
 
-/// The pins of struct_ops links, in every bpffs that is mounted here.
+/// The pins of struct_ops links, in every mounted bpffs.
 pub fn pins() -> Result<Vec<Pin>> {
     let mut pins = Vec::new();
     let mut pending = cgroup::mounts("bpf")?;
@@ -107,7 +107,7 @@ pub fn pins() -> Result<Vec<Pin>> {
     Ok(pins)
 }
 
-/// What a file of bpffs pins, if that is a link of a struct_ops map.
+/// The pin that a file of bpffs is, unless it pins something other than a struct_ops link.
 fn pin(path: PathBuf) -> Option<Pin> {
     // bpffs pins maps and programs as well, and libbpf opens them as links.
     let link = Link::open(&path).ok()?;
@@ -118,7 +118,7 @@ fn pin(path: PathBuf) -> Option<Pin> {
     })
 }
 
-/// The id of a link, from what fdinfo says of it.
+/// The id of a struct_ops link, from its fdinfo; `None` for another file.
 fn struct_ops_link(fdinfo: &str) -> Option<u32> {
     let value = |key| {
         let mut lines = fdinfo.lines().filter_map(|line| line.split_once(":\t"));
@@ -134,7 +134,7 @@ pub fn pin_path(cgroup_id: u64) -> PathBuf {
     Path::new(PINS).join(cgroup_id.to_string())
 }
 
-/// Fails when links cannot be pinned, before one is made.
+/// Fails when links cannot be pinned; called before a link is made.
 pub fn check_bpffs() -> Result<()> {
     if !cgroup::mounts("bpf")?
         .iter()
@@ -150,20 +150,20 @@ pub fn pin_for(link: &mut Link, cgroup_id: u64) -> Result<PathBuf> {
     let path = pin_path(cgroup_id);
     let mut pin = || -> Result<()> {
         fs::create_dir_all(PINS)?;
-        // A cgroup has one policy: what was pinned before this one is detached.
+        // A cgroup has one policy, so the policy of an older pin is detached.
         remove_pin(&path)?;
         Ok(link.pin(&path)?)
     };
     pin().with_context(|| {
         format!(
-            "cannot pin the policy on {}, so it is detached again",
+            "cannot pin the policy on {}, and so detached it again",
             path.display()
         )
     })?;
     Ok(path)
 }
 
-/// Removes a pin, if it is there.
+/// Removes a pin, if it exists.
 pub fn remove_pin(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -28,30 +28,30 @@ use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
 use libbpf_rs::OpenObject;
 use libbpf_rs::ReferencesType;
+use memcgbpf::link;
 
 use crate::kernel;
-use crate::sys;
 
 const POLICY: &str = "bpf_oom_ops";
 const SECTIONS: [&str; 2] = [".struct_ops.link", ".struct_ops"];
 
-/// The struct_ops map of a policy, as the object's type information has it.
+/// The struct_ops map of a policy, as the object's type information describes it.
 #[derive(Debug, PartialEq)]
 struct PolicyMap {
     name: OsString,
-    /// Of the member cgroup_id, in bytes.
+    /// Offset of the member cgroup_id, in bytes.
     cgroup_id: usize,
 }
 
-/// A policy that is in the kernel, and not yet attached.
+/// A policy that is loaded into the kernel, and not yet attached.
 pub struct Loaded {
     object: Object,
     map: OsString,
 }
 
 impl Loaded {
-    /// Loads the policy of the object at `path`, for a cgroup. A map of the
-    /// object that has the name, type and layout of `shared` is that one.
+    /// Loads the policy of the object at `path`, for a cgroup. The policy uses `shared` instead
+    /// of a map of the object with the same name, type and layout.
     pub fn load(path: &Path, cgroup_id: u64, shared: Option<&MapHandle>) -> Result<Self> {
         let shown = path.display();
         let is_file = File::open(path)
@@ -79,16 +79,16 @@ impl Loaded {
         })
     }
 
-    /// Registers the policy. What that returns holds it, until it is dropped.
+    /// Registers the policy. Dropping the link unregisters it.
     pub fn attach(&mut self) -> io::Result<Link> {
         let map = self.object.maps().find(|map| map.name() == self.map);
-        sys::attach_struct_ops(&map.ok_or(io::ErrorKind::NotFound)?)
+        link::attach_struct_ops(&map.ok_or(io::ErrorKind::NotFound)?)
     }
 
-    /// Puts the policy in the place of the one that `link` holds.
+    /// Replaces the policy that `link` holds, whose map is `old`, with this one.
     pub fn replace(&mut self, link: impl AsFd, old: impl AsFd) -> io::Result<()> {
         let map = self.object.maps().find(|map| map.name() == self.map);
-        sys::update_link(
+        link::update(
             link.as_fd(),
             map.ok_or(io::ErrorKind::NotFound)?.as_fd(),
             old.as_fd(),
@@ -96,7 +96,7 @@ impl Loaded {
     }
 }
 
-/// Finds the one policy of an object, and where its cgroup is written.
+/// Finds the one policy of an object, and the place of its cgroup_id.
 fn policy_map(btf: &Btf<'_>) -> Result<PolicyMap> {
     let mut policies = Vec::new();
     for section in btf.type_by_kind::<DataSec<'_>>() {
@@ -126,7 +126,7 @@ fn policy_map(btf: &Btf<'_>) -> Result<PolicyMap> {
             .map(|(name, _)| name.to_string_lossy())
             .collect();
         bail!(
-            "it has {} of struct {POLICY} ({}), and memcgctl attaches one",
+            "it has {} of struct {POLICY} ({}), and memcgctl attaches exactly one",
             names.len(),
             names.join(", ")
         );
@@ -165,7 +165,7 @@ fn prepare(
                 .and_then(|value| value.get_mut(policy.cgroup_id..)?.first_chunk_mut())
                 .map(|member| *member = cgroup_id.to_ne_bytes())
                 .context("the object ends within its policy")?;
-            // Only a link can be pinned and updated, also when the object does not ask for one.
+            // Only a link can be pinned and updated, so make one even if the object asks for none.
             map.set_map_flags(map.map_flags() | libbpf_sys::BPF_F_LINK)?;
         } else if let Some(shared) = shared.filter(|shared| {
             map.name() == shared.name()

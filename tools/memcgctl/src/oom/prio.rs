@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl oom prio`: the entries of a policy that goes by priorities.
+//! `memcgctl oom prio`: the entries of policies that use priorities.
 
 use std::io;
 use std::io::BufWriter;
@@ -18,9 +18,13 @@ use libbpf_rs::MapCore;
 use libbpf_rs::MapFlags;
 use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
+use memcgbpf::records::oom_priority;
+use memcgbpf::records::OOM_SCOPE_CGROUP;
+use memcgbpf::records::OOM_SCOPE_PROCESS;
 use serde::Serialize;
+use zerocopy::FromBytes;
+use zerocopy::IntoBytes;
 
-use super::bytes::Reader;
 use super::decision::Class;
 use super::policy::Policies;
 use super::policy::Policy;
@@ -33,17 +37,13 @@ use crate::format::printable;
 use crate::format::Align;
 
 const PRIORITIES: &str = "priorities";
-/// Of the map: a cgroup's id, and struct oom_priority.
-const KEY_SIZE: u32 = 8;
-const VALUE_SIZE: u32 = 8;
-
 /// Set which cgroups a policy prefers to kill, avoids or omits
 ///
 /// An entry holds for a cgroup and for those below it, down to the next entry. It takes effect
-/// with the next OOM, and ends with the policy, unless memcgctl oom replace hands it on. A
-/// cgroup that does not have the memory controller goes by the entry of the nearest ancestor
-/// that has it. A policy has entries if it has a hash map named "priorities", as
-/// policies/priority.bpf.c does.
+/// with the next OOM, and is lost when the policy is detached; memcgctl oom replace hands it on
+/// to the next policy. For a cgroup that does not have the memory controller, the entry of the
+/// nearest ancestor that has it counts. A policy uses priorities if it has a hash map named
+/// "priorities", as policies/priority.bpf.c does.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -67,33 +67,33 @@ enum Command {
     Unset(Unset),
 }
 
-/// List the entries of all policies that go by priorities
+/// List the entries of all policies that use priorities
 #[derive(clap::Args)]
 struct List {
-    /// List those of the policy that is attached to this cgroup alone
+    /// List only the entries of the policy that is attached to this cgroup
     #[arg(long, value_name = "CGROUP")]
     policy: Option<Target>,
 
     /// Print a JSON array, one object a line
     ///
-    /// An object is an entry. Keys: policy, policy_path and policy_id (where it is attached),
+    /// Each object is an entry. Keys: policy, policy_path and policy_id (where it is attached),
     /// path and id (of the cgroup that the entry is for; path is null when it was removed),
     /// class (prefer, normal, avoid, omit), scope (process, cgroup).
     #[arg(long, verbatim_doc_comment)]
     json: bool,
 }
 
-/// Make an entry for each cgroup, or change the one it has
+/// Add an entry for each cgroup, or change the one it has
 #[derive(clap::Args)]
 struct Set {
-    /// What to do with the cgroup in an OOM
+    /// How an OOM treats the cgroup
     class: Class,
 
-    /// Cgroups that the entries are for
+    /// Cgroups to which the entries apply
     #[arg(required = true, value_name = "CGROUP")]
     cgroups: Vec<Target>,
 
-    /// What to kill when the cgroup is chosen
+    /// Processes to kill when the cgroup is chosen
     #[arg(long, value_enum, default_value_t = Scope::Process)]
     scope: Scope,
 
@@ -103,10 +103,10 @@ struct Set {
     policy: Option<Target>,
 }
 
-/// Take away the entries of cgroups, so that those above hold for them
+/// Remove the entries of cgroups, so that the entries above them count again
 #[derive(clap::Args)]
 struct Unset {
-    /// Cgroups whose entries are taken away
+    /// Cgroups whose entries are removed
     #[arg(required = true, value_name = "CGROUP")]
     cgroups: Vec<Target>,
 
@@ -116,7 +116,7 @@ struct Unset {
     policy: Option<Target>,
 }
 
-/// What an entry kills, `enum oom_scope`.
+/// The processes that an entry lets an OOM kill, `enum oom_scope`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Scope {
@@ -129,8 +129,8 @@ enum Scope {
 impl Scope {
     fn number(self) -> u32 {
         match self {
-            Self::Process => 0,
-            Self::Cgroup => 1,
+            Self::Process => OOM_SCOPE_PROCESS,
+            Self::Cgroup => OOM_SCOPE_CGROUP,
         }
     }
 
@@ -149,29 +149,40 @@ struct Priority {
 }
 
 impl Priority {
-    fn bytes(self) -> [u8; VALUE_SIZE as usize] {
-        let mut bytes = [0; VALUE_SIZE as usize];
-        let (class, scope) = bytes.split_at_mut(4);
-        class.copy_from_slice(&self.class.number().to_ne_bytes());
-        scope.copy_from_slice(&self.scope.number().to_ne_bytes());
-        bytes
+    fn record(self) -> oom_priority {
+        oom_priority {
+            class: self.class.number(),
+            scope: self.scope.number(),
+        }
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Reader::new(bytes);
-        let priority = Self {
-            class: Class::from_number(bytes.i32()?)?,
-            scope: Scope::from_number(bytes.u32()?)?,
-        };
-        bytes.is_empty().then_some(priority)
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let record = oom_priority::read_from_bytes(bytes).ok()?;
+        Some(Self {
+            class: Class::from_number(record.class)?,
+            scope: Scope::from_number(record.scope)?,
+        })
     }
 }
 
-/// The priorities of a policy, if it goes by them.
+/// The priorities of a policy, if it uses them.
 pub fn map_of(policy: &Policy) -> Result<Option<MapHandle>> {
-    Ok(policy
-        .map(PRIORITIES, MapType::Hash)?
-        .filter(|map| map.key_size() == KEY_SIZE && map.value_size() == VALUE_SIZE))
+    policy.map(PRIORITIES, MapType::Hash)
+}
+
+/// Fails for a map with other keys or values than this memcgctl writes. The size of the values
+/// stands for a version: a hash map holds nothing but entries.
+fn check_sizes(key: u32, value: u32) -> Result<()> {
+    let ours = (size_of::<u64>(), size_of::<oom_priority>());
+    if (key as usize, value as usize) != ours {
+        bail!(
+            "its map {PRIORITIES:?} has keys of {key} and values of {value} bytes, and memcgctl {} writes {} and {}: build the policy again with the headers that belong to this memcgctl, or update memcgctl",
+            env!("CARGO_PKG_VERSION"),
+            ours.0,
+            ours.1
+        );
+    }
+    Ok(())
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -203,7 +214,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// A policy looks at memory cgroups, and never at this entry.
+/// Warns about an entry that the policy cannot see: it looks at memory cgroups only.
 fn warn_without_controller(place: &Place) -> Result<()> {
     let Some(path) = &place.path else {
         return Ok(());
@@ -211,7 +222,7 @@ fn warn_without_controller(place: &Place) -> Result<()> {
     let charged = cgroup::charged_to(path)?;
     if charged != path {
         eprintln!(
-            "memcgctl: {place} does not have the memory controller: the entry of {} holds for it as long as that is so",
+            "memcgctl: {place} does not have the memory controller: until it has, the entry of {} holds for it",
             printable(charged)
         );
     }
@@ -228,9 +239,12 @@ struct Table {
 impl Table {
     fn set(&self, place: &Place, priority: Priority) -> Result<()> {
         let key = place.id.to_ne_bytes();
-        match self.map.update(&key, &priority.bytes(), MapFlags::ANY) {
+        match self
+            .map
+            .update(&key, priority.record().as_bytes(), MapFlags::ANY)
+        {
             Err(error) if error.kind() == ErrorKind::TooBig => bail!(
-                "'{}' on {} has no room for {place}: it can have {} entries",
+                "'{}' on {} has no room for {place}: it holds at most {} entries",
                 self.policy,
                 self.place,
                 self.map.max_entries()
@@ -254,16 +268,11 @@ impl Table {
     fn entries(&self) -> Result<Vec<(u64, Priority)>> {
         let mut entries = Vec::new();
         for key in self.map.keys() {
-            let malformed = || {
-                format!(
-                    "'{}' on {} has an entry that is none",
-                    self.policy, self.place
-                )
-            };
-            let id = Reader::new(&key).u64().with_context(malformed)?;
-            // Who removes it meanwhile is right.
+            let malformed = || format!("'{}' on {} has a malformed entry", self.policy, self.place);
+            let id = u64::read_from_bytes(&key).ok().with_context(malformed)?;
+            // It may have been removed in the meantime.
             if let Some(value) = self.map.lookup(&key, MapFlags::ANY)? {
-                entries.push((id, Priority::parse(&value).with_context(malformed)?));
+                entries.push((id, Priority::read(&value).with_context(malformed)?));
             }
         }
         Ok(entries)
@@ -286,9 +295,13 @@ impl Tables {
         let mut tables = Vec::new();
         for policy in &attached {
             if let Some(map) = map_of(policy)? {
+                let name = printable(&policy.name);
+                let place = paths.place(policy.cgroup_id);
+                check_sizes(map.key_size(), map.value_size())
+                    .with_context(|| format!("cannot use the priorities of '{name}' on {place}"))?;
                 tables.push(Table {
-                    policy: printable(&policy.name),
-                    place: paths.place(policy.cgroup_id),
+                    policy: name,
+                    place,
                     map,
                 });
             }
@@ -296,12 +309,12 @@ impl Tables {
         match (tables.is_empty(), named.is_some(), attached.first()) {
             (false, ..) => {}
             (true, true, Some(policy)) => bail!(
-                "'{}' on {} does not go by priorities: it has no hash map named {PRIORITIES:?}",
+                "'{}' on {} does not use priorities: it has no hash map named {PRIORITIES:?}",
                 printable(&policy.name),
                 paths.place(policy.cgroup_id)
             ),
             (_, _, Some(_)) => bail!(
-                "no OOM policy that is attached goes by priorities (has a hash map named {PRIORITIES:?}): attach one, such as priority.bpf.o"
+                "no attached OOM policy uses priorities (has a hash map named {PRIORITIES:?}): attach one, such as priority.bpf.o"
             ),
             (_, _, None) => bail!("no OOM policy is attached (memcgctl oom attach)"),
         }
@@ -311,20 +324,20 @@ impl Tables {
         })
     }
 
-    /// The priorities in which a cgroup's entry belongs.
+    /// The priorities that hold the entry of a cgroup.
     fn of(&self, place: &Place) -> Result<&Table> {
         if let ([table], true) = (self.tables.as_slice(), self.named || place.path.is_none()) {
             return Ok(table);
         }
         let Some(path) = &place.path else {
-            bail!("several OOM policies go by priorities: name the one that is meant for {place} (--policy CGROUP)");
+            bail!("several OOM policies use priorities: choose one for {place} (--policy CGROUP)");
         };
         cgroup::ancestors(path)
             .find_map(|above| {
                 let mut tables = self.tables.iter();
                 tables.find(|table| table.place.path.as_deref() == Some(above))
             })
-            .with_context(|| format!("no OOM policy at or above {place} goes by priorities (memcgctl oom list shows where policies are attached)"))
+            .with_context(|| format!("no OOM policy at or above {place} uses priorities (memcgctl oom list shows where policies are attached)"))
     }
 }
 
@@ -399,6 +412,8 @@ fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memcgbpf::records::OOM_OMIT;
+    use memcgbpf::records::OOM_PREFER;
 
     #[test]
     fn a_priority_is_a_class_and_a_scope() {
@@ -406,16 +421,29 @@ mod tests {
             class: Class::Omit,
             scope: Scope::Cgroup,
         };
-        let bytes = [(-2i32).to_ne_bytes(), 1i32.to_ne_bytes()].concat();
-        assert_eq!(priority.bytes().as_slice(), bytes);
-        assert_eq!(Priority::parse(&bytes), Some(priority));
-        assert_eq!(Priority::parse(&[2, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(Priority::parse(&[0, 0, 0, 0, 2, 0, 0, 0]), None);
-        assert_eq!(Priority::parse(&bytes[..7]), None);
+        let record = priority.record();
+        assert_eq!((record.class, record.scope), (OOM_OMIT, OOM_SCOPE_CGROUP));
+        assert_eq!(Priority::read(record.as_bytes()), Some(priority));
+        assert_eq!(Priority::read(&record.as_bytes()[..7]), None);
+        for (class, scope) in [
+            (OOM_PREFER + 1, OOM_SCOPE_PROCESS),
+            (OOM_PREFER, OOM_SCOPE_CGROUP + 1),
+        ] {
+            let unknown = oom_priority { class, scope };
+            assert_eq!(Priority::read(unknown.as_bytes()), None);
+        }
     }
 
     #[test]
-    fn an_entry_a_line() {
+    fn a_map_with_values_of_another_size_is_refused() {
+        assert!(check_sizes(8, 8).is_ok());
+        let message = check_sizes(8, 16).unwrap_err().to_string();
+        assert!(message.contains("values of 16 bytes") && message.ends_with("update memcgctl"));
+        assert!(check_sizes(4, 8).is_err());
+    }
+
+    #[test]
+    fn each_entry_has_a_line() {
         let row = |path: Option<&str>, class, scope| Row {
             policy: "priority".to_string(),
             policy_path: Some("/".to_string()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl oom watch`: decisions, as policies make them.
+//! `memcgctl oom watch`: prints decisions while policies make them.
 
 mod print;
 
@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 use anyhow::Context;
+use anyhow::Error;
 use anyhow::Result;
 use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
@@ -26,7 +27,6 @@ use nix::sys::signal::Signal;
 use nix::time::clock_gettime;
 use nix::time::ClockId;
 
-use super::decision;
 use super::decision::Decision;
 use super::policy::Policies;
 use super::policy::Policy;
@@ -35,22 +35,22 @@ use crate::cgroup::Target;
 use crate::format::printable;
 
 const DECISIONS: &str = "decisions";
-/// How soon a policy that was attached meanwhile is noticed.
+/// The time between two looks for newly attached policies.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Print the decisions of OOM policies, as they are made
+/// Print the decisions of OOM policies as they are made
 ///
-/// A decision is a line that says when which cgroup ran out of memory, what the policy chose,
-/// why, what came of it and how long it took; below it, the memory cgroups that the policy
-/// considered, best choice first, with the figures that it saw. Times are UTC.
+/// For each decision, a line tells the time (UTC), the cgroup that ran out of memory, the choice
+/// of the policy, its reason, the result and the time it took. A table below it lists the memory
+/// cgroups that the policy considered, best choice first, with the figures that it saw.
 ///
-/// Without CGROUP, all policies are watched that tell their decisions (in a ring buffer named
-/// "decisions", as those in policies/ do). A policy that is attached meanwhile is watched
-/// from its first decision on, though printing may start a second later. Decisions made while
-/// nobody watched come first, as many as the ring buffer holds. It hands each decision to one
-/// reader: two watchers of a policy see some each.
+/// Without CGROUP, all policies are watched that report their decisions (in a ring buffer named
+/// "decisions", as those in policies/ do). A policy that is attached later is watched from its
+/// first decision on, though printing may start a second later. Decisions made while no
+/// watcher ran are printed first, as many as the ring buffer holds. Each decision goes to one
+/// reader: two watchers of a policy each see a part of its decisions.
 ///
-/// Ends on SIGINT or SIGTERM, with exit status 0. Each decision is written at once, also to a pipe.
+/// Ends on SIGINT or SIGTERM with exit status 0. Output is flushed after each decision.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -58,15 +58,15 @@ const INTERVAL: Duration = Duration::from_secs(1);
 Examples:
   memcgctl oom watch
   memcgctl oom watch system.slice --json | tee decisions.jsonl
-  memcgctl oom watch -n 1            waits for one decision"
+  memcgctl oom watch -n 1            wait for one decision"
 )]
 pub struct Args {
-    /// Watch the policy that is attached to this cgroup alone
+    /// Watch only the policy that is attached to this cgroup
     cgroup: Option<Target>,
 
     /// Print a JSON object a line
     ///
-    /// An object is a decision. Keys: time (RFC 3339), time_ns (CLOCK_MONOTONIC), took_ns,
+    /// Each object is a decision. Keys: time (RFC 3339), time_ns (CLOCK_MONOTONIC), took_ns,
     /// oom_path and oom_id (of the cgroup that ran out of memory), policy, policy_path and
     /// policy_id (where it is attached), dry_run, chosen_path and chosen_id (null when nothing
     /// was chosen), chosen_pid and chosen_comm (null when a whole cgroup was chosen), result
@@ -82,7 +82,7 @@ pub struct Args {
     count: Option<u64>,
 }
 
-/// A policy, and where it tells its decisions, if it does.
+/// A policy and its ring buffer of decisions, if it has one.
 struct Source {
     policy: Policy,
     decisions: Option<MapHandle>,
@@ -137,7 +137,7 @@ pub fn run(args: &Args) -> Result<()> {
             if left == Some(0) {
                 return Ok(());
             }
-            // What the old policies told until now has been read.
+            // All decisions of the old policies have been read.
             if changed {
                 break;
             }
@@ -153,12 +153,12 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Ends the process when it is told to, but not in the middle of a decision.
+/// Ends the process on a signal, but not in the middle of a decision.
 fn exit_on_signals() -> Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().context("cannot block signals")?;
     thread::spawn(move || {
-        // Fails for nothing but a set without signals.
+        // Fails only for a set without signals.
         let _signal = signals.wait();
         let _whole_decisions = io::stdout().lock();
         process::exit(0);
@@ -170,7 +170,7 @@ fn sources(policies: Vec<Policy>) -> Vec<Source> {
     policies
         .into_iter()
         .map(|policy| Source {
-            // One that has gone meanwhile tells nothing, and the next look is not far.
+            // A policy that was detached in the meantime has none; the next look follows soon.
             decisions: policy.map(DECISIONS, MapType::RingBuf).ok().flatten(),
             policy,
         })
@@ -184,7 +184,7 @@ fn silent(sources: &[Source], paths: &Paths) -> Vec<String> {
         .filter(|source| source.decisions.is_none())
         .map(|source| {
             format!(
-                "'{}' on {} does not tell its decisions: it has no ring buffer named {DECISIONS:?}",
+                "'{}' on {} does not report its decisions: it has no ring buffer named {DECISIONS:?}",
                 printable(&source.policy.name),
                 paths.place(source.policy.cgroup_id)
             )
@@ -192,26 +192,27 @@ fn silent(sources: &[Source], paths: &Paths) -> Vec<String> {
         .collect()
 }
 
-/// What was read from the ring buffers.
+/// Decisions that were read from the ring buffers.
 #[derive(Default)]
 struct Batch {
     decisions: Vec<Decision>,
-    /// How many more there may be.
+    /// The number of decisions that may still be read.
     room: Option<u64>,
-    malformed: Option<usize>,
+    /// Why a record could not be read.
+    error: Option<Error>,
 }
 
 impl Batch {
-    /// Takes in one record; negative to leave further ones where they are.
+    /// Adds one record. Returns a negative number to leave further records in their ring buffers.
     fn add(&mut self, record: &[u8]) -> i32 {
-        match Decision::parse(record) {
-            Some(decision) => self.decisions.push(decision),
-            None => self.malformed = Some(record.len()),
+        match Decision::read(record) {
+            Ok(decision) => self.decisions.push(decision),
+            Err(error) => self.error = Some(error),
         }
         let full = self
             .room
             .is_some_and(|room| self.decisions.len() as u64 >= room);
-        if full || self.malformed.is_some() {
+        if full || self.error.is_some() {
             -(Errno::ECANCELED as i32)
         } else {
             0
@@ -220,11 +221,8 @@ impl Batch {
 
     /// The decisions in the order in which they were made.
     fn take(&mut self) -> Result<Vec<Decision>> {
-        if let Some(size) = self.malformed {
-            bail!(
-                "a policy tells its decisions in another way ({size} bytes, where struct oom_decision has {}): build it again, with the oom_decision.h that belongs to memcgctl",
-                decision::SIZE
-            );
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
         self.decisions.sort_by_key(|decision| decision.time_ns);
         Ok(std::mem::take(&mut self.decisions))
@@ -249,8 +247,8 @@ fn ring<'a>(sources: &'a [Source], batch: &'a RefCell<Batch>) -> Result<Option<R
     Ok(Some(builder.build().context("cannot read the decisions")?))
 }
 
-/// Judges what libbpf returned: the batch may be full, and a stopped process that
-/// goes on finds its wait interrupted.
+/// Checks the return value of libbpf. Two errors are expected: the batch is full, and the wait of a
+/// process that was stopped and continued is interrupted.
 fn consume(ret: i32) -> Result<()> {
     match Errno::from_raw(-ret.min(0)) {
         Errno::UnknownErrno | Errno::ECANCELED | Errno::EINTR => Ok(()),
@@ -277,7 +275,7 @@ fn write(decisions: &[Decision], json: bool, paths: &mut Paths) -> Result<()> {
     Ok(())
 }
 
-/// When it was that CLOCK_MONOTONIC showed this.
+/// The wall-clock time at which CLOCK_MONOTONIC had this value.
 fn wall_clock(time_ns: u64) -> Result<SystemTime> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot read the clock")?;
     let age = Duration::from(now).saturating_sub(Duration::from_nanos(time_ns));
@@ -287,19 +285,22 @@ fn wall_clock(time_ns: u64) -> Result<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oom::decision::tests::bytes;
+    use crate::oom::decision::tests::record;
+    use memcgbpf::records::oom_decision;
+    use zerocopy::IntoBytes;
 
-    fn at(time_ns: u64) -> Vec<u8> {
-        let mut bytes = bytes();
-        bytes[..8].copy_from_slice(&time_ns.to_ne_bytes());
-        bytes
+    fn at(time_ns: u64) -> oom_decision {
+        oom_decision {
+            time_ns,
+            ..record()
+        }
     }
 
     #[test]
     fn decisions_of_several_policies_are_in_order() {
         let mut batch = Batch::default();
         for time in [5, 3, 4] {
-            assert_eq!(batch.add(&at(time)), 0);
+            assert_eq!(batch.add(at(time).as_bytes()), 0);
         }
         let times: Vec<_> = batch
             .take()
@@ -312,22 +313,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_asked_for_stays() {
+    fn decisions_beyond_the_count_stay_in_the_ring_buffer() {
         let mut batch = Batch {
             room: Some(2),
             ..Default::default()
         };
-        assert_eq!(batch.add(&at(1)), 0);
-        let stop = batch.add(&at(2));
+        assert_eq!(batch.add(at(1).as_bytes()), 0);
+        let stop = batch.add(at(2).as_bytes());
         assert!(stop < 0);
         assert!(consume(stop).is_ok());
         assert_eq!(batch.take().unwrap().len(), 2);
     }
 
     #[test]
-    fn another_layout_is_an_error() {
+    fn a_record_of_another_version_is_an_error() {
+        let mut newer = at(1);
+        newer.version += 1;
         let mut batch = Batch::default();
-        assert!(batch.add(&[0; 24]) < 0);
-        assert!(batch.take().unwrap_err().to_string().contains("(24 bytes"));
+        assert!(batch.add(newer.as_bytes()) < 0);
+        let message = batch.take().unwrap_err().to_string();
+        assert!(message.ends_with("update memcgctl"), "{message}");
     }
 }

@@ -2,15 +2,19 @@
 
 //! The records that `src/bpf/tree.bpf.c` writes.
 
+use anyhow::Result;
+use memcgbpf::records::cgroup_record;
 use serde::Serialize;
 
-const NUMBERS: usize = 8;
-const NAME_SIZE: usize = 256;
+use crate::record;
+use crate::record::Writer;
 
-/// The size of one record, `sizeof(struct record)`.
-pub const SIZE: usize = NUMBERS * 8 + NAME_SIZE;
+const PROGRAM: Writer = Writer {
+    name: "the BPF program in memcgctl",
+    update: "build memcgctl again",
+};
 
-/// What the kernel counts for a memcg; `None` for what it does not count.
+/// The kernel's counters of a memcg; `None` where it does not count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
     /// Bytes, like the next three.
@@ -22,13 +26,13 @@ pub struct Figures {
     pub pgfault: Option<u64>,
 }
 
-/// A cgroup as the walk saw it.
+/// A cgroup, as the walk found it.
 #[derive(Debug, PartialEq)]
 pub struct Record {
     pub id: u64,
     /// The id of the cgroup that the memcg belongs to.
     pub memcg_id: Option<u64>,
-    /// Of the cgroup's own memcg; empty when the memcg is another cgroup's.
+    /// Figures of the cgroup's own memcg; empty when the memcg is another cgroup's.
     pub figures: Figures,
     pub level: u64,
     pub name: String,
@@ -40,52 +44,68 @@ impl Record {
         self.memcg_id.is_some_and(|memcg_id| memcg_id != self.id)
     }
 
-    /// Reads one record; `None` when the bytes are not one.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; SIZE] = bytes.try_into().ok()?;
-        let (numbers, name) = bytes.split_at(NUMBERS * 8);
-        let mut numbers = numbers
-            .chunks_exact(8)
-            .filter_map(|number| Some(u64::from_ne_bytes(number.try_into().ok()?)));
-        let mut number = || numbers.next();
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        Ok(record::read::<cgroup_record>(bytes, &PROGRAM)?.into())
+    }
+}
 
-        let id = number()?;
-        let memcg_id = Some(number()?).filter(|&memcg_id| memcg_id != 0);
-        let mut figure = || {
-            let figure = number()?;
-            // The kfuncs answer with all ones for what the kernel does not count.
-            Some(Some(figure).filter(|&figure| memcg_id == Some(id) && figure != u64::MAX))
-        };
-        Some(Self {
+impl From<cgroup_record> for Record {
+    fn from(record: cgroup_record) -> Self {
+        let id = record.cgroup_id;
+        let memcg_id = Some(record.memcg_id).filter(|&memcg_id| memcg_id != 0);
+        // The kfuncs return all ones where the kernel does not count.
+        let figure =
+            |figure| Some(figure).filter(|&figure| memcg_id == Some(id) && figure != u64::MAX);
+        let figures = record.figures;
+        Self {
             id,
             memcg_id,
             figures: Figures {
-                usage: figure()?,
-                anon: figure()?,
-                file: figure()?,
-                shmem: figure()?,
-                pgfault: figure()?,
+                usage: figure(figures.usage),
+                anon: figure(figures.anon),
+                file: figure(figures.file),
+                shmem: figure(figures.shmem),
+                pgfault: figure(figures.pgfault),
             },
-            level: number()?,
-            name: String::from_utf8_lossy(name.split(|&byte| byte == 0).next()?).into_owned(),
-        })
+            level: record.level,
+            name: record::text(&record.name),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::tests::chars;
+    use memcgbpf::records::memcg_figures;
+    use memcgbpf::records::CGROUP_NAME_SIZE;
+    use memcgbpf::records::CGROUP_RECORD_VERSION;
+    use zerocopy::IntoBytes;
 
-    fn bytes(numbers: [u64; NUMBERS], name: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
-        bytes.extend(name);
-        bytes.resize(SIZE, 0);
-        bytes
+    /// A record with these `[usage, anon, file, shmem, pgfault]`.
+    fn record(cgroup_id: u64, memcg_id: u64, figures: [u64; 5]) -> cgroup_record {
+        let [usage, anon, file, shmem, pgfault] = figures;
+        cgroup_record {
+            version: CGROUP_RECORD_VERSION,
+            size: size_of::<cgroup_record>() as u32,
+            cgroup_id,
+            memcg_id,
+            level: 2,
+            figures: memcg_figures {
+                usage,
+                anon,
+                file,
+                shmem,
+                pgfault,
+            },
+            name: chars("db.service"),
+        }
     }
 
     #[test]
-    fn a_record_with_a_memcg_of_its_own() {
-        let record = Record::parse(&bytes([7, 7, 10, 20, 30, 40, 50, 2], b"db.service")).unwrap();
+    fn a_record_with_a_memcg_of_its_own_has_figures() {
+        let record = record(7, 7, [10, 20, 30, 40, 50]);
+        let record = Record::read(record.as_bytes()).unwrap();
         assert!(!record.inherited());
         assert_eq!(record.level, 2);
         assert_eq!(record.name, "db.service");
@@ -103,39 +123,42 @@ mod tests {
 
     #[test]
     fn an_inherited_memcg_has_no_figures() {
-        let record = Record::parse(&bytes([8, 7, 0, 0, 0, 0, 0, 3], b"session")).unwrap();
+        let record = Record::from(record(8, 7, [0; 5]));
         assert!(record.inherited());
         assert_eq!(record.memcg_id, Some(7));
         assert_eq!(record.figures, Figures::default());
     }
 
     #[test]
-    fn no_memcg_is_not_an_inherited_one() {
-        let record = Record::parse(&bytes([8, 0, 0, 0, 0, 0, 0, 3], b"")).unwrap();
+    fn a_cgroup_without_a_memcg_inherits_none() {
+        let record = Record::from(record(8, 0, [0; 5]));
         assert!(!record.inherited());
         assert_eq!(record.memcg_id, None);
         assert_eq!(record.figures, Figures::default());
     }
 
     #[test]
-    fn what_the_kernel_does_not_count_is_none_and_zero_is_zero() {
-        let record = Record::parse(&bytes([7, 7, 0, 1, 1, 1, u64::MAX, 0], b"")).unwrap();
+    fn all_ones_become_none_and_zero_stays() {
+        let record = Record::from(record(7, 7, [0, 1, 1, 1, u64::MAX]));
         assert_eq!(record.figures.pgfault, None);
         assert_eq!(record.figures.usage, Some(0));
     }
 
     #[test]
-    fn names_need_be_neither_short_nor_utf8() {
-        let name = vec![b'x'; NAME_SIZE - 1];
-        let record = Record::parse(&bytes([1; NUMBERS], &name)).unwrap();
-        assert_eq!(record.name.len(), NAME_SIZE - 1);
-        let record = Record::parse(&bytes([1; NUMBERS], b"a\xffb")).unwrap();
-        assert_eq!(record.name, "a\u{fffd}b");
+    fn names_may_be_long_and_need_not_be_utf8() {
+        const LONGEST: usize = CGROUP_NAME_SIZE as usize - 1;
+        let mut record = record(1, 1, [1; 5]);
+        record.name = chars(&"x".repeat(LONGEST));
+        assert_eq!(Record::from(record).name.len(), LONGEST);
+        record.name[1] = -1;
+        assert!(Record::from(record).name.starts_with("x\u{fffd}x"));
     }
 
     #[test]
     fn other_sizes_are_refused() {
-        assert_eq!(Record::parse(&[0; SIZE - 1]), None);
-        assert_eq!(Record::parse(&[0; SIZE + 8]), None);
+        let record = record(1, 1, [1; 5]);
+        let bytes = record.as_bytes();
+        assert!(Record::read(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Record::read(&[bytes, &[0; 8]].concat()).is_err());
     }
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * References to memory cgroups that outlive a program. All programs of a round
- * share these maps, and race for the slots.
+ * share these maps, and compete for the slots.
  */
 #ifndef __KEPT_BPF_H
 #define __KEPT_BPF_H
 
 #include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "bpf_memcontrol.bpf.h"
+#include "done.h"
+#include "memcg.bpf.h"
 
 #define SLOTS	64
-/* Beyond what any of the readers counts: they have to refuse the rest. */
+/* More than any reader counts, so that readers also meet indexes that they refuse. */
 #define ITEMS	160
 
 struct slot {
@@ -25,15 +25,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct slot);
 } kept SEC(".maps");
-
-/* src/programs.rs reads this layout. */
-struct done {
-	u64 gets;
-	u64 puts;
-	u64 keeps;
-	u64 reads;
-	u64 walked;
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -56,7 +47,7 @@ static void put(struct mem_cgroup *memcg)
 	COUNT(puts);
 }
 
-/* Takes over the reference. */
+/* Takes over the caller's reference. */
 static void keep(struct mem_cgroup *memcg, u32 key)
 {
 	struct slot *slot = bpf_map_lookup_elem(&kept, &key);

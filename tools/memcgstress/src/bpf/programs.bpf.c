@@ -11,17 +11,8 @@ u32 key;
 static struct mem_cgroup *get(void)
 {
 	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
 
-	if (!cgroup_id) {
-		memcg = bpf_get_root_mem_cgroup();
-	} else {
-		cgrp = bpf_cgroup_from_id(cgroup_id);
-		if (!cgrp)
-			return NULL;
-		memcg = bpf_get_mem_cgroup(&cgrp->self);
-		bpf_cgroup_release(cgrp);
-	}
+	memcg = cgroup_id ? memcg_from_id(cgroup_id) : bpf_get_root_mem_cgroup();
 	if (memcg)
 		COUNT(gets);
 	return memcg;
@@ -60,7 +51,7 @@ int get_read(void *ctx)
 	return 0;
 }
 
-/* What a slot keeps may have been removed long ago, and is as good as another one. */
+/* The cgroup of a kept reference may have been removed long ago; reading it must still work. */
 SEC("syscall")
 int read_kept(void *ctx)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A decision as people and machines read it.
+//! Prints a decision, for people and for machines.
 
 use std::iter;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::format::Align;
 
 const HEADER: [&str; 7] = ["", "CGROUP", "ANON", "SHMEM", "USAGE", "CLASS", "VERDICT"];
 
-/// The line that says what was decided, and the table of the candidates.
+/// A line with the decision, and the table of the candidates.
 pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
     let place = |id| paths.place(id).to_string();
     let mut text = format!(
@@ -69,7 +69,7 @@ pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
     text
 }
 
-/// What was chosen, why, and what came of it.
+/// The choice, its reason and the result.
 fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
     let Some(id) = decision.chosen_cgroup_id else {
         return match decision.result {
@@ -97,7 +97,7 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
         }
         (0, _) => format!("chose {what}, {why}, but killed nothing"),
         (1, Some(_)) => format!("killed {what}, {why}"),
-        // memory.oom.group took them along.
+        // memory.oom.group extended the kill to them.
         (killed, Some(_)) => format!("killed {what} and {} with it, {why}", killed - 1),
         (1, None) => format!("killed {what} (1 process), {why}"),
         (killed, None) => format!("killed {what} ({killed} processes), {why}"),
@@ -125,13 +125,13 @@ fn cgroups(count: u32) -> String {
 
 fn errno(error: i32) -> String {
     match Errno::from_raw(error.saturating_neg()) {
-        Errno::ESRCH => "what it chose was exiting already".to_string(),
-        Errno::EPERM => "what it chose must not be killed".to_string(),
+        Errno::ESRCH => "its choice was already exiting".to_string(),
+        Errno::EPERM => "its choice must not be killed".to_string(),
         other => other.desc().to_string(),
     }
 }
 
-/// Three digits or more, in the unit that suits.
+/// A duration with at least three digits.
 fn duration(ns: u64) -> String {
     match ns {
         0..1_000_000 => format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000),
@@ -142,7 +142,7 @@ fn duration(ns: u64) -> String {
 
 /// The time in UTC, to milliseconds.
 fn rfc3339(time: SystemTime) -> String {
-    // Before 1970 no cgroup ran out of memory.
+    // No cgroup ran out of memory before 1970.
     let since_1970 = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
@@ -157,8 +157,8 @@ fn rfc3339(time: SystemTime) -> String {
     )
 }
 
-/// Year, month and day of a day since 1970. Counts in years that begin in March,
-/// so that the leap day is the last one, and in the cycle of 400 years.
+/// Turns a number of days since 1970 into year, month and day. Counts in cycles of 400 years, and
+/// in years that begin in March, so that the leap day is a year's last.
 fn date(days: u64) -> (u64, u64, u64) {
     const CYCLE: u64 = 400 * 365 + 97;
     const TO_MARCH_OF_YEAR_0: u64 = 719_468;
@@ -177,7 +177,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     }
 }
 
-/// A decision with the keys that `--json` promises.
+/// A decision with the keys that the help of `--json` names.
 #[derive(Serialize)]
 struct Object<'a> {
     time: String,
@@ -247,14 +247,10 @@ pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oom::decision::tests::bytes;
+    use crate::oom::decision::tests::decision;
 
     fn paths() -> Paths {
         Paths::of([(1, "/"), (10, "/shop"), (11, "/shop/db"), (12, "/shop/hog")])
-    }
-
-    fn decision() -> Decision {
-        Decision::parse(&bytes()).unwrap()
     }
 
     fn time() -> SystemTime {
@@ -284,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn each_outcome_has_its_words() {
+    fn each_outcome_is_described() {
         let mut one = decision();
         one.chosen_pid = Some(99);
         one.comm = "h\x1bog".to_string();
@@ -303,16 +299,16 @@ mod tests {
         none.candidates[1].class = Class::Avoid;
         none.result = -(Errno::ESRCH as i32);
         assert!(header(&none).starts_with(
-            "chose all of /shop/hog, though avoided: nothing else is left, but killed nothing: what it chose was exiting"
+            "chose all of /shop/hog, though avoided: nothing else is left, but killed nothing: its choice was already exiting"
         ));
         none.chosen_cgroup_id = None;
-        assert!(header(&none).starts_with("killed nothing: what it chose was exiting already;"));
+        assert!(header(&none).starts_with("killed nothing: its choice was already exiting;"));
         none.result = 0;
         assert!(header(&none).starts_with("chose nothing: none of 2 cgroups may be killed;"));
     }
 
     #[test]
-    fn the_rest_is_counted_and_removed_cgroups_have_their_ids() {
+    fn unlisted_candidates_are_counted_and_removed_cgroups_have_ids() {
         let mut many = decision();
         many.looked_at = 1000;
         many.oom_cgroup_id = 77;

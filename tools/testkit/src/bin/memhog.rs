@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memhog ANON [FILE=SIZE]...`: holds memory for a demo, quietly.
+//! `memhog ANON [FILE=SIZE]...`: holds memory, for the demo and the tests.
 //!
-//! Fills ANON of its own memory and SIZE of each FILE (in KiB, MiB, GiB with K,
-//! M, G), writes a line to stdout and sleeps until it is killed. Whether a FILE
-//! counts as file or as shared memory is up to its file system.
+//! Fills ANON bytes of its own memory and SIZE bytes of each FILE (K, M and G
+//! stand for KiB, MiB and GiB), writes a line to stdout and sleeps until it is
+//! killed. The file system decides whether a FILE counts as file or as shared memory.
 
 use std::env;
 use std::error::Error;
@@ -34,7 +34,7 @@ fn hold(args: &[String]) -> Result<(), Box<dyn Error>> {
     let [anon, files @ ..] = args else {
         return Err("usage: memhog ANON [FILE=SIZE]...".into());
     };
-    // Not zeros: those need no memory until they are written.
+    // Zeros would take up no memory until they are written.
     let anon = vec![1u8; parse_size(anon)?];
     for file in files {
         let (path, size) = file.rsplit_once('=').ok_or("FILE=SIZE is missing its =")?;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
+    fn sizes_have_a_unit_or_none() {
         assert_eq!(parse_size("0"), Ok(0));
         assert_eq!(parse_size("4096"), Ok(4096));
         assert_eq!(parse_size("16K"), Ok(16 << 10));
