@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loads and runs programs, and looks for what they leave behind.
+//! Loads and runs programs, and checks that they leave nothing behind.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -27,6 +28,10 @@ use libbpf_rs::MapCore;
 use libbpf_rs::MapFlags;
 use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
+use memcgbpf::btf::RawBtf;
+use memcgbpf::link;
+use memcgbpf::prog;
+use memcgbpf::random::Random;
 
 use crate::generate;
 use crate::generate::generate;
@@ -39,29 +44,28 @@ use crate::program::Program;
 use crate::program::Shape;
 use crate::program::Type;
 use crate::report::Report;
-use crate::rng::Rng;
-use crate::sys;
-use crate::sys::RawBtf;
 use crate::tree;
 use crate::tree::Top;
 use crate::tree::Tree;
 
-/// How many programs run before the look for leaks.
+/// The number of programs between two checks for leaks.
 pub const ROUND: u64 = 1000;
-/// How many run before a cgroup is removed, and another one made.
+/// The number of programs after which a cgroup is removed and another one is created.
 const RENEWAL: u64 = 10;
-/// What a leak is given to turn out to be none: cgroups and programs are freed by work items, after
-/// RCU grace periods. The second look for a leak that is known need not be that patient.
+/// The time after which a leftover counts as a leak: work items free cgroups and programs, after
+/// RCU grace periods. The search for the cause of a known leak waits for a shorter time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const IMPATIENCE: Duration = Duration::from_secs(3);
 
-/// No instructions, just the reason.
+/// The name of every program that is loaded.
+const NAME: &CStr = c"memcgfuzz";
+/// Log levels of the verifier: the reason alone, and each instruction.
 const LOG_REASON: u32 = 4;
 const LOG_ALL: u32 = 2;
 const PACKET: [u8; 64] = [0; 64];
 const MESSAGE: &[u8; 8] = b"fuzzing\0";
 
-/// Set when the run is to end.
+/// Set by a signal to end the run.
 pub static STOPPED: AtomicBool = AtomicBool::new(false);
 
 pub struct Fuzzer {
@@ -76,7 +80,7 @@ pub struct Fuzzer {
     taints: Vec<u8>,
 }
 
-/// Cgroups, and a map that keeps references to them.
+/// Cgroups, and a map that holds references to memory cgroups.
 struct Stage {
     slots: MapHandle,
     tree: Tree,
@@ -103,6 +107,22 @@ fn array(
     .with_context(|| format!("cannot make the map {name:?}"))
 }
 
+/// The id of the type of a map's key in the BTF of `slot_btf()`.
+const SLOT_KEY: u32 = 1;
+
+/// BTF of `struct { struct mem_cgroup __kptr *memcg; }`, loaded, and the id of that struct.
+fn slot_btf() -> io::Result<(RawBtf, u32)> {
+    let mut btf = RawBtf::empty()?;
+    btf.add_int(c"u32", 4)?;
+    let memcg = btf.add_struct(c"mem_cgroup", 0)?;
+    let tag = btf.add_kptr_tag(memcg)?;
+    let pointer = btf.add_pointer(tag)?;
+    let slot = btf.add_struct(c"slot", 8)?;
+    btf.add_field(c"memcg", pointer)?;
+    btf.load()?;
+    Ok((btf, slot as u32))
+}
+
 fn read_taints(file: &File) -> Result<Vec<u8>> {
     let mut buffer = [0; 32];
     let count = file
@@ -113,7 +133,7 @@ fn read_taints(file: &File) -> Result<Vec<u8>> {
 
 fn loaded_programs() -> usize {
     ProgInfoIter::default()
-        .filter(|info| info.name.as_bytes() == sys::NAME.to_bytes())
+        .filter(|info| info.name.as_bytes() == NAME.to_bytes())
         .count()
 }
 
@@ -146,7 +166,7 @@ impl Fuzzer {
             module_btf,
             data: array("memcgfuzz.data", DATA_SIZE, 1, Default::default())?,
             text,
-            slot_btf: RawBtf::of_slot().context("cannot load BTF for a map")?,
+            slot_btf: slot_btf().context("cannot load BTF for a map")?,
             top: Top::new()?,
             taints: read_taints(&taint)?,
             taint,
@@ -155,10 +175,10 @@ impl Fuzzer {
 
     fn stage(&self) -> Result<Stage> {
         let (btf, slot) = &self.slot_btf;
-        // The key's type is not looked at, but there has to be one.
+        // The kernel ignores the key's type, but requires one.
         let options = libbpf_sys::bpf_map_create_opts {
             btf_fd: btf.fd() as u32,
-            btf_key_type_id: RawBtf::SLOT_KEY,
+            btf_key_type_id: SLOT_KEY,
             btf_value_type_id: *slot,
             ..Default::default()
         };
@@ -168,7 +188,7 @@ impl Fuzzer {
         })
     }
 
-    /// Loads and runs programs. Returns whether something of them is left, and what.
+    /// Loads and runs programs. Returns a description of their leftovers, if there are some.
     pub fn round(
         &self,
         numbers: Range<u64>,
@@ -191,12 +211,12 @@ impl Fuzzer {
         }
         drop(stage);
         let left = self.settle(&before, patience)?;
-        // By the end of a cgroup, which may be late.
+        // The end of a cgroup may come late, and cause a warning.
         self.check_taints()?;
         Ok(left)
     }
 
-    /// What is there that programs can leave behind.
+    /// Describes the objects that programs can leave behind.
     fn leftovers(&self) -> Result<String> {
         Ok(format!(
             "{} removed cgroups in memory, {} programs loaded, {} references to {}",
@@ -224,13 +244,13 @@ impl Fuzzer {
 
     fn check_taints(&self) -> Result<()> {
         if read_taints(&self.taint)? != self.taints {
-            bail!("the kernel is tainted since: see its log");
+            bail!("the kernel has become tainted: see its log");
         }
         Ok(())
     }
 
-    /// Looks for the program that left something behind. It may take more than one: then what is
-    /// returned is the shortest run of programs that was found to do it.
+    /// Looks for the program that left something behind. If only several programs together do that,
+    /// returns the shortest range that does.
     pub fn narrow(&self, mut numbers: Range<u64>) -> Result<Range<u64>> {
         let mut report = Report::default();
         while numbers.end - numbers.start > 1 {
@@ -258,23 +278,25 @@ impl Fuzzer {
         level: u32,
         log: &mut [u8],
     ) -> io::Result<OwnedFd> {
-        // In the order of the constants in kernel.rs.
+        // The order is that of the constants in kernel.rs.
         let fds = [
             self.data.as_fd().as_raw_fd(),
             self.module_btf.as_raw_fd(),
             stage.slots.as_fd().as_raw_fd(),
             self.text.as_fd().as_raw_fd(),
         ];
-        sys::load(
+        let insns: Vec<u64> = program.insns.iter().map(|insn| insn.encode()).collect();
+        prog::load(
+            NAME,
             self.kernel.target(program.of),
-            &program.insns,
+            &insns,
             &fds,
             level,
             log,
         )
     }
 
-    /// All that the verifier has to say about a program of the run.
+    /// Prints the verifier's whole log for a program of the run.
     pub fn show(&self, number: u64) -> Result<()> {
         let program = generate(&self.kernel, self.seed, number);
         self.explain(&program, &self.stage()?);
@@ -294,11 +316,11 @@ impl Fuzzer {
         match self.load(&program, stage, LOG_REASON, &mut log) {
             Ok(_) if matches!(program.shape, Shape::Wrong(_)) => {
                 self.explain(&program, stage);
-                bail!("{} was accepted, and must be refused", what());
+                bail!("{} was accepted, but must be refused", what());
             }
             Err(error) if program.shape == Shape::Valid => {
                 self.explain(&program, stage);
-                bail!("{} was refused, and must be accepted: {error}", what());
+                bail!("{} was refused, but must be accepted: {error}", what());
             }
             Err(_) => report.refused(&program, &text(&log)),
             Ok(loaded) => {
@@ -306,10 +328,10 @@ impl Fuzzer {
                 if program.of.can_run() {
                     match self.run(&program, number, loaded.as_fd(), stage) {
                         Ok(outcome) if program.shape == Shape::Valid && !is_outcome(outcome) => {
-                            bail!("{} did not get to its end", what())
+                            bail!("{} did not reach its end", what())
                         }
                         Ok(outcome) => report.ran(&program, outcome),
-                        // It may want a context, or return what its type must not.
+                        // It may need a context, or return a value that its type must not.
                         Err(_) if program.shape == Shape::Garbled => report.failed(&program),
                         Err(error) => return Err(error.context(format!("cannot run {}", what()))),
                     }
@@ -319,7 +341,7 @@ impl Fuzzer {
         self.check_taints().with_context(what)
     }
 
-    /// Runs a program, and returns what it says how far it got.
+    /// Runs a program, and returns the outcome that it reports.
     fn run(
         &self,
         program: &Program,
@@ -327,11 +349,11 @@ impl Fuzzer {
         loaded: BorrowedFd<'_>,
         stage: &Stage,
     ) -> Result<u64> {
-        let mut rng = Rng::new(self.seed, number);
+        let mut rng = Random::new(self.seed, &[number]);
         let mut data = [0; DATA_SIZE];
         for chunk in data.chunks_mut(8) {
-            // Small ones, too.
-            let number = rng.next() >> rng.below(64);
+            // Include small numbers.
+            let number = rng.number() >> rng.below(64);
             chunk.copy_from_slice(&number.to_ne_bytes());
         }
         for (chunk, id) in data.chunks_mut(8).zip(stage.tree.ids) {
@@ -341,15 +363,15 @@ impl Fuzzer {
         data[outcome.clone()].fill(0);
         self.data.update(&[0; 4], &data, MapFlags::ANY)?;
         match program.of {
-            Type::Syscall => sys::test_run(loaded, &[])?,
-            Type::Tc => sys::test_run(loaded, &PACKET)?,
+            Type::Syscall => prog::test_run(loaded, &[])?,
+            Type::Tc => prog::test_run(loaded, &PACKET)?,
             Type::Fentry => {
-                let _link = sys::attach_fentry(loaded)?;
-                sys::test_run(loaded, &[])?;
+                let _link = link::attach_fentry(loaded)?;
+                prog::test_run(loaded, &[])?;
             }
             Type::Iter | Type::IterSleepable => {
                 let mut file =
-                    File::from(sys::open_cgroup_iterator(loaded, stage.tree.dir.as_fd())?);
+                    File::from(link::open_cgroup_iterator(loaded, stage.tree.dir.as_fd())?);
                 file.read_to_end(&mut Vec::new())?;
             }
             Type::Oom | Type::OomSleepable => {}
@@ -368,7 +390,7 @@ fn is_outcome(outcome: u64) -> bool {
     matches!(outcome, generate::FINISHED | generate::LEFT_EARLY)
 }
 
-/// What is in a buffer up to the first 0.
+/// The text in a buffer, up to the first 0.
 fn text(buffer: &[u8]) -> String {
     let end = buffer.iter().position(|&byte| byte == 0);
     String::from_utf8_lossy(&buffer[..end.unwrap_or(buffer.len())]).into_owned()

@@ -17,7 +17,8 @@ pub const NE: u8 = 0x50;
 
 const CALL: u8 = 0x85;
 const LOAD_IMM64: u8 = 0x18;
-/// Sources of a call and of a 64-bit immediate: a kfunc, and places in `fd_array`.
+/// Source registers that mark a call of a kfunc, and a 64-bit immediate that is an index of
+/// `fd_array`.
 const KFUNC: u8 = 2;
 const MAP: u8 = 5;
 const MAP_VALUE: u8 = 6;
@@ -86,7 +87,7 @@ impl Insn {
         Self::new(0x05, 0, 0, off, 0)
     }
 
-    /// To `off` instructions on if `dst` compares so with `imm`.
+    /// Skips `off` instructions if the comparison of `dst` with `imm` holds.
     pub const fn jump_if(compare: u8, dst: Reg, imm: i32, off: i16) -> Self {
         Self::new(0x05 | compare, dst, 0, off, imm)
     }
@@ -95,7 +96,8 @@ impl Insn {
         Self::new(CALL, 0, 0, 0, id)
     }
 
-    /// A function of the kernel image for `fd` 0, else of the module whose BTF is there in `fd_array`.
+    /// Calls a function of the kernel image if `fd` is 0, else of the module whose BTF is at that
+    /// index of `fd_array`.
     pub const fn kfunc(fd: i16, id: i32) -> Self {
         Self::new(CALL, 0, KFUNC, fd, id)
     }
@@ -104,7 +106,7 @@ impl Insn {
         Self::new(0x95, 0, 0, 0, 0)
     }
 
-    /// A map, by its place in `fd_array`.
+    /// Loads a map, by its index in `fd_array`.
     pub const fn map(dst: Reg, fd: i32) -> [Self; 2] {
         [
             Self::new(LOAD_IMM64, dst, MAP, 0, fd),
@@ -112,7 +114,7 @@ impl Insn {
         ]
     }
 
-    /// The address of a byte of the first value of a map.
+    /// Loads the address of a byte of the first value of a map.
     pub const fn map_value(dst: Reg, fd: i32, byte: i32) -> [Self; 2] {
         [
             Self::new(LOAD_IMM64, dst, MAP_VALUE, 0, fd),
@@ -120,12 +122,12 @@ impl Insn {
         ]
     }
 
-    /// Also in the other classes of jumps: what the kernel takes for a call must not be overlooked.
+    /// Whether the kernel takes it for a call: in both classes of jumps.
     pub fn is_call(self) -> bool {
         self.code & 0xf0 == CALL & 0xf0 && matches!(self.code & 0x07, 0x05 | 0x06)
     }
 
-    /// Of an instruction with an immediate of 64 bits, which takes two.
+    /// Whether it is half of an instruction with a 64-bit immediate, which takes up two.
     pub fn is_half(self) -> bool {
         matches!(self.code, 0 | LOAD_IMM64)
     }
@@ -153,7 +155,7 @@ impl Insn {
 mod tests {
     use super::*;
 
-    /// As llvm-objdump shows them.
+    /// The expected bytes are those that llvm-objdump shows.
     #[test]
     fn instructions_are_encoded_as_the_kernel_reads_them() {
         let bytes = |insn: Insn| insn.encode().to_le_bytes();
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_known() {
+    fn calls_are_recognised() {
         assert!(Insn::helper(1).is_call() && Insn::kfunc(1, 1).is_call());
         assert!(!Insn::exit().is_call() && !Insn::jump(1).is_call());
     }

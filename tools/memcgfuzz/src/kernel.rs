@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the generator has to know of the kernel: ids of kfuncs, places of struct members.
+//! The generator's knowledge of the kernel: ids of kfuncs, offsets of struct members.
 
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
@@ -16,16 +16,16 @@ use libbpf_rs::btf::TypeId;
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::query::BtfInfoIter;
 use libbpf_rs::Btf;
+use memcgbpf::btf;
+use memcgbpf::btf::RawBtf;
+use memcgbpf::prog::Target;
 
 use crate::insn::Insn;
 use crate::program::Type;
-use crate::sys;
-use crate::sys::RawBtf;
-use crate::sys::Target;
 
 pub const MODULE: &str = "rust_bpf_memcontrol";
 
-/// Places in the array of file descriptors that a program is loaded with.
+/// Indexes in the array of file descriptors with which a program is loaded.
 pub const DATA: i32 = 0;
 pub const MODULE_BTF: i32 = 1;
 pub const SLOTS: i32 = 2;
@@ -40,7 +40,7 @@ macro_rules! kfuncs {
     };
 }
 
-// The module's come first.
+// The module's kfuncs come first.
 kfuncs! {
     Get = "bpf_get_mem_cgroup",
     Put = "bpf_put_mem_cgroup",
@@ -70,9 +70,9 @@ kfuncs! {
 }
 
 impl Kfunc {
-    /// What can do no harm whatever it is called with, if the verifier accepts that: no kill, and
-    /// no loop, which may take for ever; of one over an iterator whose end is not checked, the
-    /// verifier itself takes minutes to tire.
+    /// Kfuncs that do no harm with any arguments that the verifier accepts. They neither kill nor
+    /// loop: a loop may run for ever, and the verifier itself takes minutes to refuse a loop over
+    /// an iterator whose end is not checked.
     pub const HARMLESS: &[Self] = &[
         Self::Get,
         Self::Put,
@@ -107,14 +107,14 @@ pub struct Members {
     pub oc_memcg: i16,
     pub task_cgroups: i16,
     pub css_set_cgroup: i16,
-    /// How many controllers `cgroup_subsys` has.
+    /// The number of elements of `cgroup_subsys`.
     pub controllers: usize,
 }
 
 #[derive(Debug, Default)]
 pub struct Kernel {
     pub members: Members,
-    /// By number of [`Kfunc`].
+    /// Indexed by [`Kfunc`].
     ids: Vec<i32>,
     fentry: u32,
     iterator: u32,
@@ -123,9 +123,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Also returns what has to stay open: the BTF of the module.
+    /// Also returns the BTF of the module, which has to stay open.
     pub fn read() -> Result<(Self, OwnedFd)> {
-        // Needed to the end, and once.
+        // It is needed to the end of the process, and read once.
         let vmlinux: &'static Btf<'static> = Box::leak(Box::new(
             Btf::from_vmlinux().context("cannot read the kernel's BTF")?,
         ));
@@ -134,7 +134,7 @@ impl Kernel {
             .with_context(|| format!("there is no BTF of {MODULE}: load the module first"))?
             .id;
         let module = RawBtf::of_module(id, vmlinux).context("cannot read the module's BTF")?;
-        let module_fd = sys::open_btf(id).context("cannot open the module's BTF")?;
+        let module_fd = btf::open(id).context("cannot open the module's BTF")?;
 
         let func = |name: &str| {
             vmlinux
@@ -199,7 +199,7 @@ impl Kernel {
                 btf_id: self.iterator,
                 ..target
             },
-            // The attach type is the number of the member: it is the first.
+            // The attach type is the index of the member, which is the first one.
             Type::Oom | Type::OomSleepable => Target {
                 kind: libbpf_sys::BPF_PROG_TYPE_STRUCT_OPS,
                 btf_id: self.oom_ops,
@@ -209,7 +209,7 @@ impl Kernel {
         }
     }
 
-    /// One whose numbers mean nothing.
+    /// A kernel with made-up numbers.
     #[cfg(test)]
     pub fn any() -> Self {
         Self {

@@ -2,9 +2,9 @@
 
 //! `memcgfuzz`: random BPF programs that call the kfuncs of rust_bpf_memcontrol.
 //!
-//! The verifier has to accept the valid ones and to refuse those with a mistake; what it accepts is
-//! run, and must leave nothing behind: no reference to a cgroup, no program, no complaint of the
-//! kernel's.
+//! The verifier has to accept the valid programs and to refuse those with a mistake. The accepted
+//! ones are run, and must leave nothing behind: no reference to a cgroup, no program, and no
+//! warning in the kernel's log.
 
 mod fuzz;
 mod generate;
@@ -12,8 +12,6 @@ mod insn;
 mod kernel;
 mod program;
 mod report;
-mod rng;
-mod sys;
 mod tree;
 
 use std::ops::Range;
@@ -21,12 +19,12 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
-use std::time::SystemTime;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use clap::Parser;
+use memcgbpf::random;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 
@@ -40,13 +38,13 @@ use report::Report;
     after_help = "Exit status: 0 success, 1 failure (the last line on stderr names the cause), 2 wrong usage."
 )]
 struct Args {
-    /// Make the programs of this run again (default: a random one)
+    /// Repeat the run with this seed [default: a random one]
     #[arg(long)]
     seed: Option<u64>,
-    /// How many programs to make
+    /// Number of programs
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     programs: u64,
-    /// Make just this program of the run, and show all that the verifier says of it
+    /// Generate only this program of the run, and show the verifier's whole log
     #[arg(
         long,
         value_name = "NUMBER",
@@ -67,10 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let seed = match args.seed {
-        Some(seed) => seed,
-        None => SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64,
-    };
+    let seed = args.seed.unwrap_or_else(random::seed);
     println!("seed {seed}");
     stop_on_signals()?;
     let fuzzer = Fuzzer::new(seed)?;
@@ -89,7 +84,7 @@ fn run(args: &Args) -> Result<()> {
     }
     print!("{report}");
     if !report.is_enough() {
-        bail!("less than a quarter of the programs of seed {seed} was accepted and run");
+        bail!("fewer than a quarter of the programs of seed {seed} were accepted and run");
     }
     Ok(())
 }
@@ -98,7 +93,7 @@ fn check(fuzzer: &Fuzzer, seed: u64, numbers: Range<u64>, report: &mut Report) -
     let Some(left) = fuzzer.round(numbers.clone(), fuzz::PATIENCE, report)? else {
         return Ok(());
     };
-    eprintln!("programs {numbers:?}: {left}; looking for the one");
+    eprintln!("programs {numbers:?}: {left}; looking for the program that caused it");
     let found = fuzzer.narrow(numbers)?;
     if found.end - found.start > 1 {
         bail!("some of the programs {found:?} of seed {seed} leave something behind: {left}");
@@ -109,13 +104,13 @@ fn check(fuzzer: &Fuzzer, seed: u64, numbers: Range<u64>, report: &mut Report) -
     )
 }
 
-/// The run then ends as it does on an error, and cleans up. Programs that are started later inherit
-/// the signals as they are now; there are none.
+/// Makes signals end the run as an error does, so that it cleans up. Child processes would inherit
+/// the blocked signals; the fuzzer starts none.
 fn stop_on_signals() -> Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block().context("cannot block signals")?;
     thread::spawn(move || {
-        // Fails for nothing but a set without signals.
+        // Fails only for a set without signals.
         let _signal = signals.wait();
         fuzz::STOPPED.store(true, Ordering::Relaxed);
     });

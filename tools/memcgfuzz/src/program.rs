@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A random program: what it is for, and what has to become of it.
+//! A random program: its type, and whether the verifier has to accept it.
 
 use crate::insn::Insn;
 
@@ -16,7 +16,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// As often as each is wanted.
+    /// The generator picks from these: a type that is listed more often is used more often.
     pub const SHARES: &[Self] = &[
         Self::Syscall,
         Self::Syscall,
@@ -62,7 +62,8 @@ impl Type {
         matches!(self, Self::Iter | Self::IterSleepable)
     }
 
-    /// A policy runs in an OOM, which is no place for random programs: they are loaded only.
+    /// Whether programs are run. A policy would run in an OOM, where a random program is a risk, so
+    /// policies are only loaded.
     pub const fn can_run(self) -> bool {
         !self.is_oom()
     }
@@ -70,7 +71,7 @@ impl Type {
 
 macro_rules! mistakes {
     ($($name:ident = $words:literal),+ $(,)?) => {
-        /// What makes a program wrong for certain.
+        /// Mistakes for which the verifier has to refuse a program.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mistake { $($name),+ }
 
@@ -116,11 +117,11 @@ mistakes! {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shape {
-    /// Has to be accepted.
+    /// The verifier has to accept it.
     Valid,
-    /// Has to be refused.
+    /// The verifier has to refuse it.
     Wrong(Mistake),
-    /// Valid once, then changed at random: whatever the verifier thinks of it.
+    /// A valid program with random changes, which the verifier may accept or refuse.
     Garbled,
 }
 

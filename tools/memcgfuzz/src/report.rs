@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What became of the programs, in tables.
+//! Tables of the results.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::program::Program;
 use crate::program::Shape;
 use crate::program::Type;
 
-/// How many reasons are shown of why programs of a shape were refused.
+/// The number of reasons for a refusal that are shown for each shape.
 const REASONS: usize = 3;
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ struct Count {
     programs: usize,
     accepted: usize,
     run: usize,
-    /// Accepted, but could not be run.
+    /// Accepted, but the run failed.
     errors: usize,
     reasons: HashMap<String, usize>,
 }
@@ -67,8 +67,8 @@ impl Report {
         self.count(program, |count| count.errors += 1);
     }
 
-    /// Whether enough was accepted and run for the run to say anything. A few programs may all be
-    /// wrong.
+    /// Whether enough programs were accepted and run for a meaningful result. A short run may
+    /// consist of wrong programs only.
     pub fn is_enough(&self) -> bool {
         self.all.programs < fuzz::ROUND as usize || self.all.run * 4 >= self.all.programs
     }
@@ -116,7 +116,7 @@ impl fmt::Display for Report {
             row(f, of.name(), count)?;
         }
         row(f, "all", &self.all)?;
-        heads(f, "SHAPE, AND WHY IT WAS REFUSED")?;
+        heads(f, "SHAPE, REASONS FOR A REFUSAL")?;
         for (shape, count) in &self.shapes {
             row(f, shape.name(), count)?;
             let mut reasons: Vec<_> = count.reasons.iter().collect();
@@ -133,11 +133,11 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        writeln!(f, "\n{:<34} {:>8}", "WHAT A RUN CAME TO", "RUNS")?;
+        writeln!(f, "\n{:<34} {:>8}", "OUTCOME OF A RUN", "RUNS")?;
         for (&outcome, count) in &self.outcomes {
             let name = match outcome {
-                0 => "did not say",
-                generate::FINISHED => "the end",
+                0 => "not reported",
+                generate::FINISHED => "finished",
                 generate::LEFT_EARLY => "left early",
                 _ => "something else",
             };
@@ -147,14 +147,14 @@ impl fmt::Display for Report {
     }
 }
 
-/// The line that says why the verifier refused a program, without the numbers.
+/// The line with the verifier's reason for a refusal, without its numbers.
 fn reason(log: &str) -> String {
-    // Since 7.3 source and advice may follow.
+    // Since 7.3, source and advice may follow.
     let log = log.split_once("\nAt:\n").map_or(log, |(log, _)| log);
     let line = log
         .lines()
         .rfind(|line| !is_statistics(line))
-        .unwrap_or("(nothing said)");
+        .unwrap_or("(no reason)");
     let mut reason = String::new();
     for char in line.trim().chars() {
         if !char.is_ascii_digit() {
@@ -190,6 +190,6 @@ mod tests {
             "Unreleased reference id=# alloc_insn=#"
         );
         assert_eq!(reason("R2 !read_ok\nAt:\nmore"), "R# !read_ok");
-        assert_eq!(reason("processed 9 insns\n"), "(nothing said)");
+        assert_eq!(reason("processed 9 insns\n"), "(no reason)");
     }
 }

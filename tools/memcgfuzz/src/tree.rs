@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cgroups that programs look at, and whether something keeps them when they are removed.
+//! The cgroups that programs look at, and the check whether removed ones stay in memory.
 
 use std::fs;
 use std::fs::File;
@@ -15,7 +15,7 @@ use anyhow::Result;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
-/// How many ids programs choose from.
+/// The number of ids that programs choose from.
 pub const IDS: usize = 8;
 
 /// A cgroup, which is removed on drop.
@@ -47,11 +47,11 @@ fn control(dir: &Path, switches: &str) -> Result<()> {
     fs::write(&file, switches).with_context(|| format!("cannot write to {}", file.display()))
 }
 
-/// The cgroup below which trees come and go.
+/// The cgroup that contains the trees.
 pub struct Top {
     path: PathBuf,
     cgroup: Option<Cgroup>,
-    /// To be switched off again.
+    /// Controllers to disable again at the end.
     switched_on: Vec<&'static str>,
 }
 
@@ -85,23 +85,23 @@ impl Top {
         Ok(top)
     }
 
-    /// How many cgroups were removed below and are kept in memory by somebody. Their csses do not
-    /// matter: each keeps its cgroup.
+    /// The number of cgroups below that were removed and still are in memory. Their csses need no
+    /// count of their own: each css keeps its cgroup.
     pub fn dying(&self) -> Result<u64> {
         let file = self.path.join("cgroup.stat");
         let stat =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         stat.lines()
             .find_map(|line| line.strip_prefix("nr_dying_descendants "))
-            .with_context(|| format!("{} does not say it", file.display()))?
+            .with_context(|| format!("{} has no nr_dying_descendants", file.display()))?
             .parse()
-            .with_context(|| format!("{} says no number", file.display()))
+            .with_context(|| format!("nr_dying_descendants of {} is not a number", file.display()))
     }
 }
 
 impl Drop for Top {
     fn drop(&mut self) {
-        // A controller that a child passes on cannot be switched off.
+        // The child enables the controllers too, and has to go before they can be disabled.
         drop(self.cgroup.take());
         let off: Vec<String> = self
             .switched_on
@@ -116,16 +116,16 @@ impl Drop for Top {
 
 /// Cgroups with and without the memory controller.
 pub struct Tree {
-    /// What has to be removed first comes first.
+    /// In the order in which they have to be removed.
     cgroups: Vec<Cgroup>,
-    /// One that comes and goes.
+    /// A cgroup that is replaced from time to time.
     leaf: Option<Cgroup>,
     leaf_path: PathBuf,
     pub dir: File,
     pub ids: [u64; IDS],
 }
 
-/// The place in `ids` of the cgroup that comes and goes, and of the one that went last.
+/// Indexes in `ids` of the current leaf, and of the one that was removed last.
 const LEAF: usize = 6;
 const GONE: usize = 7;
 
@@ -136,7 +136,8 @@ impl Tree {
         ids[0] = id(Path::new(ROOT))?;
         ids[1] = id(&top.path)?;
         let base = top.path.join("tree");
-        // The memory controller ends at "inner"; "child" has pids, and "grandchild" nothing.
+        // "inner" is the last one with the memory controller; "child" has pids, and "grandchild"
+        // neither.
         let made = [
             ("", "+memory +pids"),
             ("inner", "+pids"),
@@ -162,7 +163,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Removes a cgroup, of which a map may still have references, and makes another one.
+    /// Removes the leaf, to which a map may still hold references, and creates another one.
     pub fn renew(&mut self) -> Result<()> {
         drop(self.leaf.take());
         let leaf = Cgroup::new(self.leaf_path.clone())?;
@@ -180,11 +181,11 @@ impl Drop for Tree {
     }
 }
 
-/// The number of references to a module.
+/// The module's reference count.
 pub fn module_refcount(module: &str) -> Result<String> {
     let file = format!("/sys/module/{module}/refcnt");
     let count = fs::read_to_string(&file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => anyhow::anyhow!("{module} is not loaded, or built in"),
+        io::ErrorKind::NotFound => anyhow::anyhow!("{module} is not loaded, or is built in"),
         _ => anyhow::anyhow!("cannot read {file}: {error}"),
     })?;
     Ok(count.trim().to_string())
