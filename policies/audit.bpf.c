@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * OOM policy "audit": decides as another policy would, tells user space, kills
- * nothing and passes on. It is compiled once for each policy, whose source the
- * macro AUDITED names; the result has no call of a kfunc that kills.
+ * OOM policy "audit": makes the decision of another policy, reports it to user
+ * space, kills nothing and passes on. It is compiled once for each policy, whose
+ * source the macro AUDITED names; the object calls no kfunc that kills.
  *
- * As nothing is killed, nothing is refused either: where the kernel would not
- * kill what is chosen here, the policy itself goes on to the next candidate.
+ * Without a kill, no kill is refused: where the kernel would refuse to kill the
+ * choice, only the audited policy itself goes on to the next candidate.
  */
 #define OOM_DRY_RUN 1
 #include AUDITED

@@ -3,21 +3,21 @@
  * OOM policy "largest": kills all processes of the memory cgroup that has most
  * anonymous and shared memory, unless its memory.min or memory.low protects it.
  *
- * Page cache does not count: what is left of it when memory is out is in use,
- * and whoever is killed, others may go on using it. Neither does swap: the OOM
- * is about memory.
+ * Page cache does not count: when memory has run out, the rest of the cache is
+ * in use, and other processes may still use it after a kill. Swap does not count
+ * either: killing for it gives back no memory.
  */
 #include "oom_policy.bpf.h"
 
 /*
- * Effective protection, in pages: what is left of memory.min and memory.low
- * when ancestors do not give as much.
+ * Effective protection, in pages: the part of memory.min and memory.low that the
+ * ancestors' own protection covers.
  *
- * The kernel has it in memory.emin and memory.elow, but as seen by whoever has
- * reclaimed last, and from where that one started. When kswapd looks from the
- * root, what is protected only inside of a memory cgroup with a limit loses it.
- * A decision must not depend on that, so the same is worked out here, as seen
- * from the memory cgroup that is out of memory.
+ * The kernel stores it in memory.emin and memory.elow, but relative to the top of
+ * the last reclaim. When kswapd reclaims from the root, protection that counts
+ * only inside a memory cgroup with a limit is lost. A decision must not depend on
+ * that, so the policy computes the values itself, relative to the memory cgroup
+ * that is out of memory.
  */
 struct protection {
 	u64 min;
@@ -26,7 +26,7 @@ struct protection {
 
 static struct protection protections[OOM_MAX_DEPTH];
 
-/* What effective_protection() in mm/page_counter.c does; the result is <= @usage. */
+/* As effective_protection() in mm/page_counter.c; the result is <= @usage. */
 static u64 effective(u64 usage, u64 parent_usage, u64 setting, u64 parent_effective,
 		     u64 siblings_protected, bool recursive)
 {
@@ -47,7 +47,7 @@ static bool is_protected(struct mem_cgroup *memcg, u64 depth)
 	u64 min = memcg->memory.min;
 	u64 low = memcg->memory.low;
 
-	/* Nobody is protected from an OOM of their own. */
+	/* Its protection does not count in its own OOM. */
 	if (!depth)
 		return false;
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * OOM policy "priority": user space says what goes first, what goes last and
- * what must stay, by cgroup id in the map "priorities", at any time.
+ * OOM policy "priority": user space ranks cgroups: which ones to kill first,
+ * which ones last and which ones never. It writes classes, by cgroup id, to the
+ * map "priorities" at any time.
  *
- * An entry holds for its cgroup and for those below, down to the next entry.
- * Entries of cgroups that do not have the memory controller are not looked at.
- * What has no entry is in the class OOM_NORMAL, and loses one process. Within a
- * class, the memory cgroup with most anonymous and shared memory goes first;
- * neither page cache nor swap counts, here and among its processes, because
- * killing a process need not give back the one, and gives no memory for the
- * other.
+ * An entry holds for its cgroup and for those below, down to the next entry. The
+ * policy ignores entries of cgroups that do not have the memory controller. A
+ * cgroup without an entry has the class OOM_NORMAL, and loses one process. Within
+ * a class, the memory cgroup with most anonymous and shared memory is killed
+ * first. Neither page cache nor swap counts, here and among its processes: a kill
+ * may leave the cache in use, and freed swap is not memory.
  */
 #include "oom_policy.bpf.h"
 #include <linux/oom.h>
@@ -19,7 +19,7 @@
 
 #define PID_BITS	22 /* PID_MAX_LIMIT */
 
-/* Processes that are tried in a memory cgroup before the next one's turn comes. */
+/* The policy tries this many processes of a memory cgroup before it turns to the next one. */
 #define MAX_TRIES	4
 
 struct {
@@ -70,15 +70,15 @@ static u64 not_negative(s64 count)
 }
 
 /*
- * Pages. Leaves out what a CPU has counted and not handed in yet: up to 32 pages
- * for each CPU that the process runs on, or twice the number of CPUs if more.
- * No function: CO-RE fits an index to the kernel's layout only if it is a constant.
+ * Pages. Leaves out the pages in the batches of the CPUs: up to 32 for each CPU
+ * that the process runs on, or twice the number of CPUs if that is more. This is
+ * a macro because CO-RE relocates an index only if it is a constant.
  */
 #define COUNTED(mm, member) not_negative((mm)->rss_stat[member].count)
 
 /*
- * The process of a thread, in one number: those with more memory are higher, and
- * no two are equal. 0 when there is nothing to kill.
+ * Ranks the process of a thread: a process with more memory has a higher number,
+ * and no two are equal. 0 when there is nothing to kill.
  */
 static u64 rank_of(struct task_struct *task)
 {
@@ -128,7 +128,7 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg)
 
 	bpf_for(i, 0, MAX_TRIES) {
 		highest = 0;
-		/* Threads, because the one that a process is named by may have exited. */
+		/* Visits threads, because the leader of a process may have exited. */
 		bpf_for_each(css_task, task, &memcg->css, 0) {
 			u64 rank = rank_of(task);
 
@@ -146,8 +146,8 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg)
 		last = highest;
 	}
 	/*
-	 * There was no memory for the iterator: no process can be chosen. Better
-	 * too much of the right cgroup than something of the next one.
+	 * The iterator got no memory, so no process can be chosen. Killing all of
+	 * the right cgroup is better than killing a process of the next one.
 	 */
 	if (empty)
 		return kill_memcg(oc, memcg);

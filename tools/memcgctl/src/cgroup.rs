@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cgroups as users name them: by directory, or by path below the mount.
+//! Finds the cgroups that users name: by directory, by path below the mount, or by id.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Opens the cgroup that the user named, or the top of the hierarchy.
+    /// Opens the cgroup that the user named, or else the top of the hierarchy.
     pub fn open(name: Option<&Path>) -> Result<Self> {
         let mounts = mounts("cgroup2")?;
         let top = top(&mounts)?;
@@ -78,7 +78,7 @@ impl Cgroup {
         &self.path
     }
 
-    /// The id that the kernel has for the cgroup: the inode number of its directory.
+    /// The kernel's id of the cgroup: the inode number of its directory.
     pub fn id(&self) -> Result<u64> {
         let metadata = self.dir.metadata();
         Ok(metadata
@@ -93,7 +93,7 @@ impl AsFd for Cgroup {
     }
 }
 
-/// What an argument names: a cgroup by its path, or by its id when it may be gone.
+/// A cgroup in an argument: by its path, or by its id, which remains valid when the cgroup is gone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     Path(PathBuf),
@@ -129,7 +129,7 @@ impl Target {
     }
 }
 
-/// A cgroup that there is, or was: its path is known as long as it exists.
+/// A cgroup that exists or has existed; the path is known while it exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     pub id: u64,
@@ -162,7 +162,7 @@ impl Paths {
         Ok(paths)
     }
 
-    /// Looks for cgroups again. Those that are gone meanwhile keep their names.
+    /// Reads the hierarchy again. Cgroups that were removed in the meantime keep their paths.
     pub fn update(&mut self) -> Result<()> {
         let id = fs::metadata(&self.top)
             .with_context(|| format!("cannot look at {}", self.top.display()))?
@@ -170,7 +170,7 @@ impl Paths {
         self.by_id.insert(id, "/".to_string());
         let mut pending = vec![(self.top.clone(), String::new())];
         while let Some((dir, parent)) = pending.pop() {
-            // What was removed since it was seen has no children either.
+            // It was removed after its parent was read, and has no children either.
             let Ok(entries) = fs::read_dir(dir) else {
                 continue;
             };
@@ -210,13 +210,13 @@ impl Paths {
 pub fn charged_to(path: &str) -> Result<&str> {
     let mounts = mounts("cgroup2")?;
     let top = top(&mounts)?;
-    // The root's memory cgroup is there without that file.
+    // The root has a memory cgroup, but no such file.
     Ok(ancestors(path)
         .find(|ancestor| file(top, ancestor, "memory.current").exists())
         .unwrap_or("/"))
 }
 
-/// What to do about a cgroup that does not have the memory controller.
+/// Advice for a cgroup that does not have the memory controller.
 pub fn without_controller(path: &str) -> Result<String> {
     let mounts = mounts("cgroup2")?;
     let top = top(&mounts)?;
@@ -227,10 +227,10 @@ pub fn without_controller(path: &str) -> Result<String> {
         .map(|ancestor| file(top, ancestor, "cgroup.subtree_control"))
         .map(|switch| switch.display().to_string())
         .collect();
-    // A controller is switched on from above.
+    // A controller must be enabled in the ancestors first.
     switches.reverse();
     Ok(format!(
-        "attach to {}, to which its memory is charged, or give it the controller (echo +memory | tee {})",
+        "attach to {}, to which its memory is charged, or enable the controller (echo +memory | tee {})",
         printable(charged),
         switches.join(" ")
     ))
@@ -258,7 +258,7 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Where the name may lead, in the order in which to look.
+/// The directories that the name may stand for, in the order in which to try them.
 fn candidates(name: &Path, top: &Path) -> Vec<PathBuf> {
     let below_mount = top.join(name.strip_prefix("/").unwrap_or(name));
     match name.components().next() {
@@ -279,7 +279,7 @@ fn path_below(dir: &Path, mounts: &[PathBuf]) -> String {
     }
 }
 
-/// Where file systems of this type are mounted, the one mounted first in front.
+/// The mount points of file systems of this type, oldest first.
 pub fn mounts(fs_type: &str) -> Result<Vec<PathBuf>> {
     let mountinfo = fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     Ok(mount_points(&mountinfo, fs_type))
@@ -297,14 +297,14 @@ fn mount_points(mountinfo: &[u8], fs_type: &str) -> Vec<PathBuf> {
         .filter_map(|line| {
             let mut fields = line.split(|&byte| byte == b' ');
             let point = fields.nth(4)?;
-            // A variable number of optional fields ends with "-".
+            // "-" ends a variable number of optional fields.
             fields.find(|field| field == b"-")?;
             (fields.next()? == fs_type.as_bytes()).then(|| unescape(point))
         })
         .collect()
 }
 
-/// Undoes mountinfo's escapes: space, tab, newline and backslash, in octal.
+/// Undoes the escapes of mountinfo: space, tab, newline and backslash, in octal.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_to_the_mount_or_to_a_directory() {
+    fn names_are_tried_below_the_mount_and_as_directories() {
         let top = Path::new("/sys/fs/cgroup");
         let paths = |name: &str| candidates(Path::new(name), top);
         assert_eq!(
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_those_below_the_nearest_mount() {
+    fn paths_are_relative_to_the_nearest_mount() {
         let mounts = [PathBuf::from("/cg"), PathBuf::from("/cg/inner")];
         let below = |dir: &str| path_below(Path::new(dir), &mounts);
         assert_eq!(below("/cg"), "/");
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_cgroup_has_its_id_left() {
+    fn a_removed_cgroup_is_shown_by_its_id() {
         let place = |path: Option<&str>| Place {
             id: 7,
             path: path.map(String::from),

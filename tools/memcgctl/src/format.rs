@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What several commands print: tables, sizes and names for people, JSON for machines.
+//! The output of several commands: tables, sizes and names for people, JSON for machines.
 
 use std::io;
 use std::io::Write;
 
 use serde::Serialize;
 
-/// On which side of its column a cell stands.
+/// The side of its column to which a cell is aligned.
 #[derive(Clone, Copy)]
 pub enum Align {
     Left,
     Right,
 }
 
-/// Prints rows of cells in columns that are as wide as they have to be.
+/// Prints rows of cells in columns as wide as their widest cell.
 pub fn table<const COLUMNS: usize>(
     out: &mut impl Write,
     align: [Align; COLUMNS],
@@ -23,7 +23,7 @@ pub fn table<const COLUMNS: usize>(
     lines(align, rows).try_for_each(|line| writeln!(out, "{line}"))
 }
 
-/// The lines of such a table.
+/// The lines of the table that `table()` prints.
 pub fn lines<const COLUMNS: usize>(
     align: [Align; COLUMNS],
     rows: &[[String; COLUMNS]],
@@ -54,11 +54,12 @@ pub fn json(out: &mut impl Write, rows: &[impl Serialize]) -> io::Result<()> {
         write!(out, "{separator}{}", serde_json::to_string(row)?)?;
         separator = ",\n";
     }
-    // An array without objects is one, too.
+    // Without rows, the array is empty.
     writeln!(out, "{}]", if rows.is_empty() { "[" } else { "\n" })
 }
 
-/// Names may hold any byte but a slash and a newline; a terminal obeys some.
+/// Escapes control characters, which a terminal would obey: a cgroup's name may hold any byte but a
+/// slash and a newline.
 pub fn printable(name: &str) -> String {
     name.chars()
         .flat_map(|c| {
@@ -81,7 +82,7 @@ pub fn size(bytes: u64) -> String {
     }
     let mut unit = 0;
     let mut tenths = rounded_tenths(bytes, unit);
-    // What rounds to 1024 of a unit is 1 of the next.
+    // A size that rounds to 1024 of a unit is 1 of the next.
     while tenths >= 10240 && unit + 1 < UNITS.len() {
         unit += 1;
         tenths = rounded_tenths(bytes, unit);

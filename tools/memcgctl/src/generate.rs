@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl generate`: what a package installs beside the program.
+//! `memcgctl generate`: manual pages and completions, which a package installs beside the program.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ pub struct Args {
 enum What {
     /// Write manual pages, one for each command, for section 1
     Man {
-        /// Directory for them, which is made if it does not exist
+        /// Directory for the pages; created if it does not exist
         dir: PathBuf,
     },
     /// Print a shell's completions for memcgctl

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has to be at the end as it was at the start.
+//! Figures of the kernel that have to be the same at the end as at the start.
 
 use std::fs;
 use std::thread;
@@ -17,15 +17,17 @@ use libbpf_rs::query::ProgInfoIter;
 use crate::cgroups;
 use crate::module::Module;
 
-/// What grace periods, work items and the flusher of statistics may take to let go.
+/// The longest time until grace periods, work items and the flusher of statistics have freed
+/// memory.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Chunks that are not full.
+/// Allows for partly filled chunks.
 const PERCPU_BOUND: u64 = 256;
-/// Pages of slabs that are not full: a part of all, because a debug kernel's objects are larger.
+/// Allows for partly filled slabs: one part in so many of all slab memory, because objects of a
+/// debug kernel are larger.
 const SLAB_PART: u64 = 20;
 
-/// A figure, and by how much the one of the end may exceed it.
+/// A figure, and the amount by which it may grow until the end.
 struct Figure {
     name: &'static str,
     value: u64,
@@ -59,7 +61,7 @@ impl Figures {
         ]))
     }
 
-    /// Reads figures that have come to rest: the same twice, for the worth of a second.
+    /// Reads the figures until two reads, a second apart, agree.
     pub fn at_rest() -> Result<Self> {
         let start = Instant::now();
         let mut before = Self::after_a_second()?;
@@ -72,7 +74,7 @@ impl Figures {
         }
     }
 
-    /// Reads figures until they are those of the start, or as long as that may take.
+    /// Reads the figures until they fit those of the start, or the time is up.
     pub fn like(start: &Self) -> Result<Self> {
         let begin = Instant::now();
         loop {
@@ -95,7 +97,7 @@ impl Figures {
         pairs.all(|(now, start)| now.fits(start))
     }
 
-    /// Prints the figures beside those of the start, and fails when something is left over.
+    /// Prints the figures beside those of the start, and fails when one has grown beyond its bound.
     pub fn check(&self, start: &Self) -> Result<()> {
         println!(
             "  {:<30}{:>10}{:>10}{:>10}",
@@ -113,7 +115,7 @@ impl Figures {
         let mut pairs = self.0.iter().zip(&start.0);
         if let Some((now, start)) = pairs.find(|(now, start)| !now.fits(start)) {
             bail!(
-                "{}: {} at the start, {} at the end, and {} more would do",
+                "{}: {} at the start, {} at the end, and at most {} more are allowed",
                 now.name,
                 start.value,
                 now.value,
@@ -134,7 +136,7 @@ fn count(infos: impl Iterator) -> u64 {
     infos.count() as u64
 }
 
-/// Has the kernel give back what it keeps for later.
+/// Makes the kernel drop its caches.
 fn shrink() {
     _ = fs::write("/proc/sys/vm/drop_caches", "3");
     for cache in fs::read_dir("/sys/kernel/slab")
@@ -150,7 +152,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
-/// The number after a name, at the start of a line.
+/// The number that follows a name at the start of a line.
 pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -158,7 +160,7 @@ pub fn field(text: &str, name: &str) -> Option<u64> {
     })
 }
 
-/// Such a number, of which older kernels have none.
+/// As `field()`, or 0: older kernels lack some of them.
 fn stat_of(text: &str, name: &str) -> u64 {
     field(text, name).unwrap_or(0)
 }
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_have_whole_names() {
+    fn a_field_is_found_by_its_whole_name() {
         let text = "Slab:   12 kB\nSReclaimable: 3 kB\nnr_dying_descendants 4\n";
         assert_eq!(field(text, "Slab:"), Some(12));
         assert_eq!(field(text, "nr_dying_descendants"), Some(4));

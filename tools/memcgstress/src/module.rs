@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module: unloaded and loaded, and refusing to go.
+//! Unloads and loads the module, and checks that a module in use refuses to be unloaded.
 
 use std::fs;
 use std::path::Path;
@@ -19,14 +19,14 @@ use crate::programs;
 use crate::round::Worker;
 
 const NAME: &str = "rust_bpf_memcontrol";
-/// A program that is closed lets go of the module after grace periods.
+/// The longest time until grace periods end, after which a closed program releases the module.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The module's image.
+/// The image of the module.
 pub struct Module(Vec<u8>);
 
 impl Module {
-    /// Reads the module, and loads it if it is not.
+    /// Reads the module, and loads it unless it is loaded.
     pub fn open(path: &Path) -> Result<Self> {
         let image = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let module = Self(image);
@@ -50,7 +50,7 @@ impl Module {
         kmod::delete_module(c"rust_bpf_memcontrol", DeleteModuleFlags::O_NONBLOCK)
     }
 
-    /// Unloads the module when the last of what is closed has let go of it.
+    /// Unloads the module as soon as closed programs have released it.
     pub fn unload(&self) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -62,14 +62,16 @@ impl Module {
                 Err(error) => {
                     let users = Self::users().unwrap_or(0);
                     return Err(error).with_context(|| {
-                        format!("the module does not go; it has {users} users and should have none")
+                        format!(
+                            "cannot unload the module: it has {users} users and should have none"
+                        )
                     });
                 }
             }
         }
     }
 
-    /// Its reference count.
+    /// The module's reference count.
     pub fn users() -> Result<u64> {
         let path = format!("/sys/module/{NAME}/refcnt");
         fs::read_to_string(&path)
@@ -79,7 +81,7 @@ impl Module {
     }
 }
 
-/// Takes the module out, and in again, at least once in a round.
+/// Unloads and loads the module, at least once in a round.
 pub fn reload(worker: &mut Worker<'_>) -> Result<()> {
     let round = worker.round;
     loop {
@@ -90,11 +92,11 @@ pub fn reload(worker: &mut Worker<'_>) -> Result<()> {
                 round.counts.busy.add(1);
                 Ok(())
             }
-            Err(error) => Err(error).context("a module in use: not EWOULDBLOCK"),
-            Ok(()) => bail!("the module has gone while a program used it"),
+            Err(error) => Err(error).context("unloading a module in use: not EWOULDBLOCK"),
+            Ok(()) => bail!("the module was unloaded while a program used it"),
         })?;
         thread::scope(|scope| {
-            // Somebody who does not know: there, going, gone and coming, it works or fails.
+            // Loads programs at any stage of the unload and load, with success or not.
             scope.spawn(|| {
                 for _ in 0..3 {
                     _ = programs::with_programs(round, || Ok(()));

@@ -22,12 +22,13 @@ use crate::format::printable;
 /// Attach the OOM policy of a BPF object to a cgroup
 ///
 /// The policy decides about OOMs in the cgroup and below it, or in the whole system when the
-/// cgroup is the root (/), until it is detached: it stays when memcgctl has ended, held by
-/// the file /sys/fs/bpf/memcgctl/ID, where ID is the cgroup's id. When the cgroup is removed,
+/// cgroup is the root (/). It stays attached when memcgctl exits: the file
+/// /sys/fs/bpf/memcgctl/ID holds it, where ID is the cgroup's id. When the cgroup is removed,
 /// the policy is never asked again, and can be detached by that id.
 ///
-/// A cgroup has one policy. It needs the memory controller, since an OOM in a cgroup without
-/// it is one of the nearest ancestor that has it. On failure nothing is left attached or pinned.
+/// A cgroup has at most one policy. The cgroup needs the memory controller: an OOM in a cgroup
+/// without it counts as one of the nearest ancestor that has it. On failure nothing stays
+/// attached or pinned.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -37,7 +38,7 @@ Examples:
   memcgctl oom attach audit.bpf.o /"
 )]
 pub struct Args {
-    /// BPF object with one struct bpf_oom_ops; what that says of a cgroup_id is overridden
+    /// BPF object with one struct bpf_oom_ops, whose cgroup_id is overridden
     object: PathBuf,
 
     /// Cgroup to attach the policy to
@@ -65,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Names the cause when the module does not take a policy.
+/// Names the cause when the module refuses a policy.
 pub fn refused(error: &io::Error, place: &Place, policies: &Policies<'_>) -> Error {
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EPERM => anyhow!(
@@ -83,12 +84,12 @@ pub fn refused(error: &io::Error, place: &Place, policies: &Policies<'_>) -> Err
         Errno::EOPNOTSUPP => {
             let hint = place.path.as_deref().map(cgroup::without_controller);
             match hint {
-                Some(Ok(hint)) => anyhow!("{place} does not have the memory controller, so that it has no OOMs of its own: {hint}"),
-                _ => anyhow!("{place} does not have the memory controller, so that it has no OOMs of its own"),
+                Some(Ok(hint)) => anyhow!("{place} does not have the memory controller, and so no OOMs of its own: {hint}"),
+                _ => anyhow!("{place} does not have the memory controller, and so no OOMs of its own"),
             }
         }
         Errno::EINVAL => anyhow!(
-            "the kernel refuses the policy: it has no handle_out_of_memory program, or a name that is not plain text"
+            "the kernel refuses the policy: it lacks a handle_out_of_memory program, or its name is not plain text"
         ),
         _ => anyhow!("the kernel refuses the policy: {error}"),
     }

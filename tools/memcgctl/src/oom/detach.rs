@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl oom detach`: takes a policy away from its cgroup.
+//! `memcgctl oom detach`: detaches the policy of a cgroup.
 
 use std::mem::MaybeUninit;
 
@@ -14,11 +14,11 @@ use super::policy::Policies;
 use crate::cgroup::Target;
 use crate::format::printable;
 
-/// Detach a cgroup's OOM policy, whatever attached it
+/// Detach a cgroup's OOM policy, also one that another program attached
 ///
-/// When this returns, the policy is not running and will not be asked again. The file that
-/// memcgctl pinned the policy on is removed. Files that others pinned it on stay, to no effect;
-/// they are named.
+/// When this returns, the policy is not running and will not be asked again. memcgctl removes
+/// the file that it pinned the policy on. It prints the names of other files that pin the
+/// policy: they stay, without effect.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cannot_detach = || format!("cannot detach '{name}' from {place}");
 
     let Some(link) = link::find(policy.map_id)? else {
-        // The element of a struct_ops map is its registration.
+        // Deleting the element of a struct_ops map unregisters it.
         MapHandle::from_map_id(policy.map_id)
             .and_then(|map| map.delete(&0u32.to_ne_bytes()))
             .with_context(cannot_detach)?;
@@ -59,11 +59,15 @@ pub fn run(args: &Args) -> Result<()> {
     let ours = link::pin_path(place.id);
     if let Some(index) = pins.iter().position(|pin| *pin == ours) {
         pins.remove(index);
-        link::remove_pin(&ours)
-            .with_context(|| format!("it is detached, but cannot remove {}", ours.display()))?;
+        link::remove_pin(&ours).with_context(|| {
+            format!(
+                "the policy is detached, but cannot remove {}",
+                ours.display()
+            )
+        })?;
     }
     for pin in pins {
-        println!("{} pinned it, and can be removed", pin.display());
+        println!("{} pinned the policy, and can be removed", pin.display());
     }
     Ok(())
 }

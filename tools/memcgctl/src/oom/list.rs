@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl oom list`: what is attached where.
+//! `memcgctl oom list`: the attached policies and their cgroups.
 
 use std::io;
 use std::io::BufWriter;
@@ -33,18 +33,18 @@ const HEADER: [&str; 8] = [
 
 /// List the attached OOM policies with their counters
 ///
-/// HANDLED counts the OOMs in which the policy killed; PASSED those in which it did not and
-/// passed on; NO PROGRESS those in which it said that it had handled them, but had killed
-/// nothing; KILLS counts the processes that it killed. MAP is the id of its struct_ops map
-/// (bpftool map show id MAP). HELD BY says what keeps it attached: the files of bpffs that
-/// its link is pinned on; a link that is not pinned, but open in a process (bpftool link show
-/// id N names it); or nothing but itself, when it was registered without a link.
+/// HANDLED counts the OOMs in which the policy killed; PASSED those that it passed on without a
+/// kill; NO PROGRESS those that it claimed to have handled without a kill; KILLS counts the
+/// processes that it killed. MAP is the id of its struct_ops map (bpftool map show id MAP).
+/// HELD BY names what keeps the policy attached: the files of bpffs that pin its link; a link
+/// that is not pinned, but open in a process (bpftool link show id N names the process); or
+/// the policy itself, when it was registered without a link.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Print a JSON array, one object a line
     ///
-    /// An object is a policy. Keys: path (of the cgroup; null when that was removed), id (of the
+    /// Each object is a policy. Keys: path (of the cgroup; null when that was removed), id (of the
     /// cgroup), policy, handled, passed, no_progress (OOMs), kills (processes), map_id, prog_id,
     /// link_id (null without a link), pins (paths).
     #[arg(long, verbatim_doc_comment)]
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_a_line() {
+    fn each_policy_has_a_line() {
         let rows = [
             row(
                 Some("/"),
@@ -187,7 +187,7 @@ removed (id 1234)  largest        3      20            0      7   12  itself, wi
     }
 
     #[test]
-    fn the_keys_of_json_are_those_of_the_help() {
+    fn json_has_the_keys_that_the_help_names() {
         let mut out = Vec::new();
         format::json(&mut out, &[row(None, Some(6), &[])]).unwrap();
         assert_eq!(

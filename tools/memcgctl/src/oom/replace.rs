@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `memcgctl oom replace`: another policy in the place of an attached one.
+//! `memcgctl oom replace`: replaces an attached policy without a gap.
 
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ use super::prio;
 use crate::cgroup::Target;
 use crate::format::printable;
 
-/// Put another OOM policy in the place of a cgroup's
+/// Replace the OOM policy of a cgroup
 ///
-/// Whoever attached the policy that is there, its link is updated: an OOM is put to the old
-/// policy or to the new one, never to none, and everything that holds the old one (a pin, a
-/// process) holds the new one. Counters start again at zero. If both policies go by priorities
-/// (memcgctl oom prio), the new one takes over the entries of the old one.
+/// The link of the old policy is updated, no matter which program attached it. So every OOM
+/// meets the old policy or the new one, and everything that held the old policy (a pin, a
+/// process) holds the new one. Counters start again at zero. If both policies use priorities
+/// (memcgctl oom prio) of the same layout, the new policy takes over the entries.
 ///
 /// On failure the old policy stays.
 #[derive(clap::Args)]
@@ -50,16 +50,16 @@ pub fn run(args: &Args) -> Result<()> {
     let old = policies.get(&place)?;
     let name = printable(&old.name);
     let Some(link) = link::find(old.map_id)? else {
-        bail!("'{name}' on {place} was registered without a link, and cannot be replaced: detach it, then attach the other one");
+        bail!("'{name}' on {place} was registered without a link, and cannot be replaced: detach it, then attach the new one");
     };
     let old_map = MapHandle::from_map_id(old.map_id)
         .with_context(|| format!("cannot open the struct_ops map of '{name}'"))?;
     let priorities = prio::map_of(&old)?;
     let mut policy = Loaded::load(&args.object, place.id, priorities.as_ref())?;
 
-    // libbpf fills in the map's value on the way to a link of its own, which a
-    // map must have before it can go into another's link. That link is refused,
-    // since the cgroup has a policy.
+    // libbpf fills in the map's value when it attaches the map to a link of its own, and the
+    // value must be there before the update of another link. The module refuses that link,
+    // because the cgroup has a policy.
     match policy.attach() {
         Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
         Err(error) => return Err(attach::refused(&error, &place, &policies)),

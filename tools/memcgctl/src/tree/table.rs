@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tree as people read it.
+//! Prints the tree for people.
 
 use std::io;
 use std::io::Write;
@@ -50,11 +50,10 @@ fn cells((row, branch): (&Row, String)) -> [String; 7] {
     ]
 }
 
-/// The lines left of each name. Whether a line goes on below a row depends on
-/// the rows that follow, so this runs backwards.
+/// The branches to the left of each name. Whether a branch continues below a row depends on
+/// the rows that follow, so this walks backwards.
 fn branches(rows: &[Row]) -> Vec<String> {
-    // below[d]: the row looked at last has, or is followed by, a row of depth d
-    // with the same parent.
+    // below[d]: a row of depth d with the same parent follows, or is the previous row.
     let mut below: Vec<bool> = Vec::new();
     let mut branches: Vec<String> = rows
         .iter()
@@ -132,7 +131,7 @@ CGROUP           MEMCG    USAGE     ANON  FILE  SHMEM   FAULTS
     }
 
     #[test]
-    fn no_footnote_without_an_inherited_memcg() {
+    fn only_an_inherited_memcg_has_a_footnote() {
         assert_eq!(text(&[row("/", 0, 1, 1, Some(0))]).lines().count(), 2);
     }
 

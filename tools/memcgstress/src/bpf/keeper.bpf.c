@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * OOM policy "keeper": keeps the memory cgroup of each OOM beyond the OOM. It
- * takes turns in killing, in passing on and in claiming what it did not do.
+ * OOM policy "keeper": keeps a reference to the memory cgroup of each OOM after
+ * the OOM. By turns it kills, passes on, and claims a kill that did not happen.
  */
 #include "kept.bpf.h"
 
