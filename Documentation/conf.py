@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# The manual by itself, with the kernel's own extensions. What this configures is
-# in Documentation/conf.py of the kernel, where the manual is in its tree.
+# Builds the manual by itself, with the kernel's own extensions. In a kernel tree,
+# the kernel's Documentation/conf.py takes the place of this file.
 
 import os
 import sys
