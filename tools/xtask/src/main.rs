@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! The parts of what is behind `make` that are in Rust so far.
+
 #![allow(dead_code)]
 
 mod coverage;
 mod differential;
+mod docs;
 mod reader;
 mod results;
 
