@@ -7,6 +7,7 @@
 mod coverage;
 mod differential;
 mod docs;
+mod prose;
 mod reader;
 mod results;
 
