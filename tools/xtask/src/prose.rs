@@ -62,7 +62,7 @@ fn collect(dir: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
 fn paragraphs_of(name: &str, text: &str) -> Vec<Paragraph> {
     let file = name.rsplit('/').next().unwrap_or(name);
     let suffix = file.rsplit_once('.').map_or("", |(_, suffix)| suffix);
-    let blocks: (Markup, Vec<Vec<Line>>) = match (file, suffix) {
+    let (markup, blocks): (Markup, Vec<Vec<Line>>) = match (file, suffix) {
         (_, "md") => (Markup::Markdown, vec![comments::whole(text)]),
         (_, "rst") => (Markup::Rst, vec![comments::whole(text)]),
         (_, "rs") => (Markup::Markdown, comments::c_like(text)),
@@ -79,9 +79,8 @@ fn paragraphs_of(name: &str, text: &str) -> Vec<Paragraph> {
         _ => return Vec::new(),
     };
     blocks
-        .1
         .iter()
-        .flat_map(|block| paragraphs::split(block, blocks.0))
+        .flat_map(|block| paragraphs::split(block, markup))
         .collect()
 }
 
