@@ -4,6 +4,7 @@
 
 #![allow(dead_code)]
 
+mod bench;
 mod coverage;
 mod differential;
 mod docs;

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// The output of all guests, by name, in which all limits hold.
+struct Guests(BTreeMap<String, String>);
+
+impl Guests {
+    fn new() -> Self {
+        let mut guests = Self(BTreeMap::new());
+        let rust = guests
+            .limits()
+            .kfunc
+            .iter()
+            .map(|kfunc| format!("{} 80\n", kfunc.program))
+            .collect::<String>();
+        let c = rust.replace(" 80", " 100") + "e_css 0\n";
+        let rust = rust.replace("off_css 80", "off_css 123") + "e_css 23.5\n";
+        for kernel in ["lazy", "rcu"] {
+            for boot in 1..=2 {
+                guests.add(&format!("{kernel}-c.{boot}"), &c);
+                guests.add(
+                    &format!("{kernel}.{boot}"),
+                    &format!(
+                        "# module.ko\n{rust}# plain.ko\n{}",
+                        rust.replace(" 80", " 90")
+                    ),
+                );
+            }
+        }
+        let walk = |way: &str, small: u32, large: u32| {
+            format!("{way} 10 {small}.5 1000 2\n{way} 100 {large} 1001 20\n")
+        };
+        guests.add(
+            "walk",
+            &(walk("bpf", 1000, 500) + &walk("open", 9000, 9000) + &walk("cgroupfs", 10000, 10000)),
+        );
+        guests.add("walk-c", &walk("bpf", 1100, 550));
+        guests.add(
+            "walk-time",
+            &(walk("bpf", 2000, 2000)
+                + &walk("open", 30000, 30000)
+                + &walk("cgroupfs", 40000, 40000)),
+        );
+        guests.add("walk-time-c", &walk("bpf", 2200, 2200));
+        guests.add("hook-stock", "booting\n200\n");
+        guests.add("hook-series", "201\n");
+        guests.add("hook-module", "202\n");
+        guests.add(
+            "kill-kernel",
+            &oom("kernel", 10, 0, "worker", &["database", "worker", "worker"]),
+        );
+        guests.add(
+            "kill-earlyoom",
+            &oom("earlyoom", 10, 80, "earlyoom", &["worker"]).replace("failed=", "late="),
+        );
+        guests.add(
+            "kill-systemd-oomd",
+            &oom("systemd-oomd", 10, 0, "systemd-oomd", &["worker"]),
+        );
+        guests.add(
+            "kill-10",
+            &oom("policy", 10, 0, "memhog", &["worker", "worker"]),
+        );
+        for cgroups in [100, 1000, 10000] {
+            let text = oom("kernel", cgroups, 0, "x", &["database"])
+                + &oom("policy", cgroups, 0, "x", &["worker"]);
+            guests.add(&format!("kill-{cgroups}"), &text);
+        }
+        guests
+    }
+
+    fn limits(&self) -> Limits {
+        toml::from_str(&read(&top().join("bench/limits.toml")).unwrap()).unwrap()
+    }
+
+    fn add(&mut self, guest: &str, text: &str) {
+        self.0.insert(guest.to_owned(), text.to_owned());
+    }
+
+    fn replace(mut self, guest: &str, from: &str, to: &str) -> Self {
+        let text = self.0.get_mut(guest).unwrap();
+        assert!(text.contains(from), "{from} in {text}");
+        *text = text.replace(from, to);
+        self
+    }
+
+    /// Makes a report. The committed ratios are these guests' own, after `edit`.
+    fn report_after(&self, edit: impl Fn(String) -> Option<String>) -> Result<Report> {
+        let dir = tempfile::tempdir().unwrap();
+        let counts = dir.path().join("counts");
+        for path in ["bench", "build", "counts"] {
+            fs::create_dir(dir.path().join(path)).unwrap();
+        }
+        fs::copy(
+            top().join("bench/limits.toml"),
+            dir.path().join("bench/limits.toml"),
+        )
+        .unwrap();
+        for (guest, text) in &self.0 {
+            fs::write(counts.join(guest), text).unwrap();
+        }
+        let mut first = Report::default();
+        make(dir.path(), &Counts(&counts), &mut first)?;
+        if let Some(committed) = edit(read(&dir.path().join("build/bench.json"))?) {
+            fs::write(dir.path().join("bench/kfuncs.json"), committed).unwrap();
+        }
+        for picture in ["bench.svg", "bench-walk.svg", "bench-oom.svg"] {
+            assert!(read(&dir.path().join("build").join(picture))?.starts_with("<svg"));
+        }
+        let rows = read(&dir.path().join("build/bench-oom.json"))?;
+        assert_eq!(
+            serde_json::from_str::<Vec<serde_json::Value>>(&rows)?.len(),
+            10
+        );
+        let mut report = Report::default();
+        make(dir.path(), &Counts(&counts), &mut report)?;
+        Ok(report)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.report_after(Some).unwrap().problems
+    }
+}
+
+fn top() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The output of an OOM in which an allocation fails 2 ms before the first kill.
+fn oom(killer: &str, cgroups: u32, pause: u32, sender: &str, victims: &[&str]) -> String {
+    let mut text = format!(
+        "killer={killer} cgroups={cgroups} pause={pause}\nsome_before=1000\nfull_before=0\nstart=1000000\nfailed=8000000 500\n\
+         chosen=9000000 {}\n",
+        500 + 100 * cgroups
+    );
+    for (pid, victim) in (7..).zip(victims) {
+        // A second thread of the same process.
+        let signal = format!("signal=10000000 1 {sender} {pid} {victim}\n");
+        text += &signal.repeat(2);
+    }
+    text + "signal=10000000 1 nsenter 3 nsenter\nsome_after=3000\nfull_after=1500\n"
+}
+
+#[test]
+fn limits_hold() {
+    let report = Guests::new().report_after(Some).unwrap();
+    assert_eq!(report.problems, [""; 0]);
+    for line in [
+        "instructions a call, PREEMPT_RCU                   C    Rust  ratio   plain  ratio",
+        "  get + put: a self css, controller off*       100.0   123.0   1.23   123.0   1.23",
+        "  * C gives NULL there, so it is one call only. At most 123.5: 1.25 times",
+        "  BPF, kfuncs in Rust            100           500    1.0      2000   1001 kB     20 kB",
+        "  cgroupfs                       100         10000   20.0     40000   1001 kB     20 kB",
+        "  Linux with the series                                                  201",
+        "  kernel                10         1,000        2.0          9         1.5  kernel: database, 2 workers",
+        "  policy \"largest\"  10,000     1,000,000        2.0          9         1.5  policy \"largest\": worker",
+        "  earlyoom              10             -          -          9         1.5  earlyoom: worker",
+        "  systemd-oomd          10         1,000        2.0          9         1.5  systemd-oomd: worker",
+        "instructions for a cgroup that the policy scans: 100 (10 to 100), 100 (100 to 1,000), 100 (1,000 to 10,000)",
+    ] {
+        assert!(report.text.lines().any(|other| other == line), "{line}\nis not in\n{}", report.text);
+    }
+}
+
+#[test]
+fn each_limit_is_checked() {
+    let guests = Guests::new;
+    let both = |from, to| {
+        guests()
+            .replace("lazy.1", from, to)
+            .replace("lazy.2", from, to)
+    };
+    for (guests, problem) in [
+        (both("memory_css 80", "memory_css 85"), "PREEMPT_LAZY: get + put: a memory css: 0.85 of C's instructions; the limit is 0.84"),
+        (both("flush_stats 80", "flush_stats 101"), "PREEMPT_LAZY: flush_stats, nothing pending: 1.01 of C's instructions; the limit is 1.00"),
+        (
+            both("off_css 123", "off_css 124"),
+            "PREEMPT_LAZY: get + put: a self css, controller off: 124.0 instructions; the limit is 123.5",
+        ),
+        (
+            guests().replace("rcu.2", "usage 90", "usage 91.5"),
+            "this bench does not trust itself: usage, plain Rust, PREEMPT_RCU: 90.0 instructions in one boot, 91.5 in another",
+        ),
+        (
+            guests().replace("lazy-c.1", "e_css 0", "e_css 2"),
+            "this bench does not trust itself: cgroup_e_css(), C, PREEMPT_LAZY: 2.0 instructions in one boot, 0.0 in another",
+        ),
+        (
+            guests().replace("walk", "cgroupfs 100 10000", "cgroupfs 100 9900"),
+            "a walk over 100 cgroups: cgroupfs takes 19.8 times BPF's instructions, not 20 times",
+        ),
+        (
+            guests().replace("walk", "bpf 10 1000.5", "bpf 10 450"),
+            "a walk is not linear: 500 instructions a cgroup where there are 100, and 450 where there are 10",
+        ),
+        (
+            guests().replace("hook-module", "202", "203"),
+            "an OOM without a policy costs more than 1 % more than Linux's: 203 instructions instead of 200",
+        ),
+        (
+            guests().replace("kill-1000", "x 7 worker", "x 7 database"),
+            "the policy is to kill the hog, but of 1000 cgroups: policy \"largest\": database",
+        ),
+    ] {
+        assert_eq!(guests.problems(), [problem]);
+    }
+}
+
+#[test]
+fn ratios_are_compared_with_the_committed_ones() {
+    let update = "cp build/bench.json bench/kfuncs.json";
+    let committed = |from: &'static str, to: &'static str| {
+        let report = Guests::new()
+            .report_after(move |rows| Some(rows.replacen(from, to, 1)))
+            .unwrap();
+        (
+            report.problems,
+            report.text.lines().last().unwrap_or_default().to_owned(),
+        )
+    };
+    let (problems, _) = committed("\"ratio\":0.8,", "\"ratio\":0.784,");
+    assert_eq!(
+        problems,
+        [format!("PREEMPT_LAZY: get + put: a memory css: 0.800 of C's instructions, and 0.784 in bench/kfuncs.json; if that is meant: {update}")]
+    );
+    let (problems, last) = committed("\"ratio\":0.8,", "\"ratio\":0.817,");
+    assert!(
+        problems.is_empty() && last.contains("better than bench/kfuncs.json has it (0.817)"),
+        "{problems:?} {last}"
+    );
+    let (problems, _) = committed("LAZY: usage", "LAZY: use");
+    assert_eq!(
+        problems,
+        [format!(
+            "PREEMPT_LAZY: usage: not in bench/kfuncs.json; if that is meant: {update}"
+        )]
+    );
+    let report = Guests::new().report_after(|_| None).unwrap();
+    assert_eq!(
+        report.problems,
+        [format!(
+            "there is no bench/kfuncs.json; if that is meant: {update}"
+        )]
+    );
+}
+
+#[test]
+fn incomplete_output_is_an_error() {
+    for (guests, error) in [
+        (
+            Guests::new().replace("lazy.1", "usage 80\n", ""),
+            "lazy: no count of usage (Rust)",
+        ),
+        (
+            Guests::new().replace("rcu.1", "# plain.ko", ""),
+            "rcu, boot 1: 2 builds were counted, not 3",
+        ),
+        (
+            Guests::new().replace("walk-time", "bpf 100", "bpf 101"),
+            "no time of BPF, kfuncs in Rust, 100 cgroups",
+        ),
+        (
+            Guests::new().replace("hook-stock", "200", "panic"),
+            "hook-stock: panic",
+        ),
+        (
+            Guests::new().replace("kill-kernel", "start=", "stop="),
+            "kill-kernel",
+        ),
+        (
+            Guests::new().replace("kill-kernel", "signal=", "none="),
+            "kill-kernel",
+        ),
+    ] {
+        let result = guests.report_after(Some);
+        assert_eq!(
+            result.err().map(|error| error.to_string()).as_deref(),
+            Some(error)
+        );
+    }
+}
+
+#[test]
+fn numbers_for_people() {
+    assert_eq!(
+        [commas(0.0, 0), commas(999.95, 1), commas(1234567.0, 0)],
+        ["0", "1,000.0", "1,234,567"]
+    );
+    assert_eq!([round(0.8447, 2), round(2.4333, 3)], [0.84, 2.433]);
+}
+
+#[test]
+fn committed_ratios_are_rows_of_the_bench() {
+    let rows: Vec<kfuncs::Row> =
+        serde_json::from_str(&read(&top().join("bench/kfuncs.json")).unwrap()).unwrap();
+    assert_eq!(rows.len(), 2 * Guests::new().limits().kfunc.len());
+}
