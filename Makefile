@@ -1,71 +1,66 @@
 # SPDX-License-Identifier: GPL-2.0
-# What people type. How the module is built is in Kbuild, which the kernel's
-# build reads instead of this file.
+# The commands that people type. Kbuild builds the module; the kernel's build reads that
+# file instead of this one.
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test test-debug bench check matrix shell module kernel doc clean distclean
+.PHONY: help demo test test-debug bench check matrix shell reload ide module kernel doc clean distclean
 
 help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
 	@echo
 	@echo 'Targets:'
-	@echo '  demo       boot a guest, walk its cgroups through the kfuncs, and take an OOM without and with a policy'
-	@echo '  test       boot guests and run all tests; results also go to build/junit.xml'
-	@echo '  test-debug test, stress, fuzz and fail allocations on kernels that look for what is wrong; builds three more'
-	@echo '  bench      count instructions: kfuncs in C and in Rust, walks over cgroups, OOMs; builds four more kernels'
-	@echo '  shell      a shell in the guest, with the module loaded'
-	@echo '  check      format, clippy, compiler and rustdoc warnings, checkpatch, what is written about kfuncs'
+	@echo '  demo       boot a guest, walk its cgroups through the kfuncs, take an OOM without and with a policy'
+	@echo '  test       boot guests and run all tests, or those that T names; writes build/junit.xml'
+	@echo '  test-debug test, stress, fuzz and fail allocations on kernels with kCFI, KCSAN and KASAN; builds three kernels'
+	@echo '  bench      count instructions: kfuncs in C and in Rust, walks over cgroups, OOMs; builds four kernels'
+	@echo '  shell      a shell in a guest with the module loaded'
+	@echo '  reload     build the module and exchange it in the guest of "make shell"'
+	@echo '  ide        write rust-project.json and compile_commands.json for the module'
+	@echo '  check      format, lints, prose, patches, documentation, bad input'
 	@echo '  matrix     build for other kernels: GCC, in tree, without MEMCG, ...; "check" builds for those in the cache'
-	@echo '  module     build rust_bpf_memcontrol.ko, for the guest or for the kernel build in KDIR'
-	@echo '  kernel     build the kernel of the guest'
-	@echo '  doc        build the manual, into build/manual, and the documentation of the Rust code, into build/doc'
+	@echo '  module     build rust_bpf_memcontrol.ko for the guest, or for the kernel build in KDIR'
+	@echo "  kernel     build the guest's kernel"
+	@echo '  doc        build the manual (build/manual) and the documentation of the Rust code (build/doc)'
 	@echo '  clean      remove build/'
 	@echo '  distclean  remove build/ and the cache'
 	@echo
 	@echo 'Variables:'
+	@echo '  T            with "test", "test-debug": run these tests, globs over SUITE/GROUP/SUBTEST (T=memcontrol_get/self_css)'
+	@echo '  LIST=1       with "test", "test-debug": list the tests instead'
+	@echo '  QUICK=1      with "test-debug": a part of it, on one kernel'
 	@echo '  KDIR         with "module": the build directory of a patched and configured kernel'
 	@echo '  KERNEL_TREE  use this kernel source tree for the guest, with its .config if it has one'
-	@echo '  CACHE_DIR    where the build root, kernels and object files are kept'
+	@echo '  CACHE_DIR    keep the build root, kernels and object files there'
 	@echo '               (default: $${XDG_CACHE_HOME:-~/.cache}/bpf-memcontrol)'
-	@echo "  MIRROR       the Debian mirror to use (default: the one in the host's apt configuration)"
+	@echo "  MIRROR       the Debian mirror to use (default: that of the host's apt configuration)"
 
 demo:
-	@vm/build module policies tools
-	@vm/boot -n demo sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && /src/demo/run && /src/demo/oom'
+	@vm/xtask demo
 
 test:
-	@vm/test
+	@vm/xtask test $(if $(LIST),--list)
 
 test-debug:
-	@vm/test debug
-
-bench:
-	@vm/bench
+	@vm/xtask test --debug $(if $(QUICK),--quick) $(if $(LIST),--list)
 
 check:
-	@vm/check
+	@vm/xtask check
+	@vm/test-errors
 
-matrix:
-	@vm/matrix
-
-shell:
-	@vm/build module policies tools bpftool
-	@vm/boot -n shell -t 0 sh -c 'insmod /src/build/module/rust_bpf_memcontrol.ko && exec /src/vm/shell'
+bench matrix shell reload ide kernel:
+	@vm/xtask $@
 
 module:
 ifdef KDIR
-	@vm/module '$(KDIR)'
+	@tools/build-module '$(KDIR)'
 else
-	@vm/build module
+	@vm/xtask build module
 	@echo build/module/rust_bpf_memcontrol.ko
 endif
 
-kernel:
-	@vm/kernel >/dev/null
-
 doc:
-	@vm/build module doc manual
+	@vm/xtask build module doc manual
 	@echo build/manual/index.html build/doc/rust_bpf_memcontrol/index.html
 
 clean:

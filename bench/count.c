@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Runs the programs of kfuncs.bpf.c and prints for each what one of its rounds
- * takes, the loop taken off. Of many runs the lowest is taken, the one that no
- * interrupt came into.
+ * Runs the programs of kfuncs.bpf.c and prints for each the time of one round,
+ * without the loop. The lowest of many runs counts: no interrupt came into that one.
  *
  * usage: count CGROUP CGROUP-WITHOUT-MEMORY
  */
@@ -49,7 +48,7 @@ static __u64 lowest(struct bpf_program *prog)
 	return lowest;
 }
 
-/* What two tracing programs see of a function that @caller calls; 0 if it does not. */
+/* The time between two tracing programs of a function that @caller calls; 0 if it does not. */
 static double seen(struct bpf_program *start, struct bpf_program *stop, struct bpf_program *caller)
 {
 	struct bpf_link *links[] = { bpf_program__attach(start), bpf_program__attach(stop) };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What an OOM goes through before the kernel looks for a victim: the time from
- * the start of out_of_memory() to the first thing that select_bad_process() does
- * about a memory cgroup. Where a guest counts instructions, a nanosecond is one.
+ * Measures an OOM up to the search for a victim: the time from the start of
+ * out_of_memory() to the first thing that select_bad_process() does about a memory
+ * cgroup. Where a guest counts instructions, each takes a nanosecond.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

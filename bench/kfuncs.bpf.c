@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kfuncs take: each program calls one of them, or a pair, ROUNDS times,
- * and says how many nanoseconds that took. Where a guest counts instructions, a
- * nanosecond is one. The calls are in no RCU section where they can do without.
+ * Measures the kfuncs: each program calls one of them, or a pair, ROUNDS times, and
+ * returns the nanoseconds. Where a guest counts instructions, each takes a nanosecond.
+ * The calls are in no RCU section where they need none.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -185,9 +185,9 @@ int flush_stats(void *ctx)
 }
 
 /*
- * What cgroup_e_css() takes, which is part of a get where the memory controller is
- * off, cannot be counted by calling it. It is seen from outside, and so is a kfunc
- * of as many arguments that can be counted, too: the difference is between the two.
+ * cgroup_e_css(), which a get calls where the memory controller is off, is not a
+ * kfunc: no program can call it. Tracing programs measure it, and also a kfunc with
+ * as many arguments that can be called; the error of the former shows in the latter.
  */
 SEC("syscall")
 int under_cgroup(void *ctx)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What happens in an OOM, and when: the first allocation that fails, the choice
- * of a victim, which the kernel reports before it kills, and who kills
- * whom. Where a guest counts instructions, a nanosecond is one.
+ * Writes down the events of an OOM and their times: the first allocation that fails,
+ * the choice of a victim, which the kernel reports before it kills, and each kill.
+ * Where a guest counts instructions, each takes a nanosecond.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who takes part in an OOM: a process that holds memory, a hog of many
+ * The processes of an OOM: a process that holds memory, a hog of many
  * processes, and a crowd that does nothing. The first and the last say "ready".
  *
  * usage: oom hold DIR NAME SIZE  a process of that name, with SIZE MiB, in the
@@ -73,7 +73,7 @@ static void hold(const char *dir, const char *name, size_t mib)
 		pause();
 }
 
-/* What the kernel says of memory pressure, each line of it as a key and a value. */
+/* Prints the kernel's figures of memory pressure, a key and a value in each line. */
 static void say_stalled(const char *when)
 {
 	FILE *pressure = fopen("/proc/pressure/memory", "r");
@@ -154,7 +154,7 @@ static void hog(const char *dir, int count, size_t mib, int pause_ms)
 	}
 	while (!all_over(workers, count))
 		nanosleep(&tick, NULL);
-	sleep(10); /* somebody may think that this is too much still */
+	sleep(10); /* a daemon may still think that this is too much */
 	say_stalled("after");
 	close(gate[1]);
 	while (wait(NULL) > 0)

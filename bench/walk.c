@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Reads usage, anon, file, shmem and pgfault of a number of cgroups, and prints
- * how many nanoseconds a cgroup takes, the kilobytes that this process came to
- * use, and those that the kernel keeps for it. Where a guest counts instructions,
- * a nanosecond is one. The fastest of some walks counts.
+ * how many nanoseconds a cgroup takes, the kilobytes that this process uses
+ * in the end, and those that the kernel keeps for it. Where a guest counts instructions,
+ * each takes a nanosecond. The fastest of some walks counts.
  *
  * usage: walk {bpf|cgroupfs|open} TOP CGROUPS OUTPUT
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a walk over cgroups reads of each one. BPF programs and user space
+ * The record that a walk over cgroups writes for each of them. BPF programs and user space
  * include this file, after vmlinux.h or linux/types.h.
  */
 #ifndef __CGROUP_RECORD_H

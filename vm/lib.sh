@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-# Sourced by the scripts beside it: messages, cache, keys, and the way into the
-# build root.
+# Sourced by the scripts that run outside of the build root: messages, cache, keys, and the
+# way into the root.
 
 set -euo pipefail
 umask 022
-unset MAKELEVEL MAKEFLAGS MFLAGS # of the make that runs these scripts; what they run is another
+unset MAKELEVEL MAKEFLAGS MFLAGS # they belong to the make that runs these scripts
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$(realpath -m "${CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/bpf-memcontrol}")
 suite=trixie
 series=7.3
-jobs=$(nproc)
 
 die() {
 	echo "${0##*/}: error: $*" >&2
@@ -21,14 +20,14 @@ case $top$cache in
 *[[:space:]]*) die "the paths of the checkout and of the cache must have no spaces: $top, $cache" ;;
 esac
 
-# Whoever kills a script kills what it runs, however deep: every process is told
-# of its parent's end. (The process id outlives exec, so this is done once.)
+# Killing a script also kills everything it started: the kernel signals each process when
+# its parent ends. (The process id outlives exec, so this is done once.)
 if [ "${bound_to_parent:-}" != "$BASHPID" ] && [ "${BASH_SOURCE[-1]}" = "$0" ]; then
 	bound_to_parent=$BASHPID exec setpriv --pdeathsig TERM "$BASH" "$0" "$@"
 fi
 
-# step WHAT COMMAND...: says what runs and how long it took; the output goes to
-# a log, of which a failure shows the end.
+# step NAME COMMAND...: prints the name and the time that the command took. Its output
+# goes to a log; a failure prints the end of it.
 exec 3>&2
 step() {
 	step_name=$1 step_start=$SECONDS
@@ -55,7 +54,7 @@ step_failed() {
 	die "$step_name failed; the whole log is $step_log"
 }
 
-# lock NAME: one run at a time makes NAME; the others wait for it.
+# lock NAME: one run at a time makes NAME; others wait for it.
 lock() {
 	mkdir -p "$cache" 2>/dev/null || die "cannot write to $cache; set CACHE_DIR to a directory that you can write to"
 	exec {lock_fd}>"$cache/$1.lock"
@@ -69,7 +68,7 @@ unlock() {
 	exec {lock_fd}>&-
 }
 
-# key FILE...: what the cache is keyed by.
+# key FILE...: prints a hash of the files, which names a cache entry.
 key() {
 	cat "$@" | sha256sum | cut -c1-12
 }
@@ -80,21 +79,8 @@ need_space() {
 	[ "$free" -ge "$1" ] || die "$cache has $free GB free and $1 GB are needed; free some, or set CACHE_DIR"
 }
 
-# require CAUSE OPTION...: each OPTION ("NAME=y", "NAME=n") holds in the kernel
-# that is configured in $build.
-require() {
-	local cause=$1 option
-	shift
-	for option; do
-		case $option in
-		*=n) ! grep -q "^CONFIG_${option%=n}=" "$build/.config" ;;
-		*) grep -q "^CONFIG_$option\$" "$build/.config" ;;
-		esac || die "CONFIG_$option does not hold in ${KERNEL_TREE:-the configured kernel}: $cause"
-	done
-}
-
-# Root stays root. An ordinary user becomes root of a user namespace of their
-# own, with the subordinate ids that a Debian system needs.
+# Root stays root. An ordinary user becomes root of a new user namespace, with the
+# subordinate ids that a Debian system needs.
 namespace=(setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --propagation private)
 if [ "$(id -u)" != 0 ]; then
 	namespace+=(--user --map-root-user --map-auto)
@@ -114,9 +100,10 @@ mirror() {
 		sed -n 's/^Debian|//p' | sort -u | sed -n 1p
 }
 
-# enter [NAME=DIR]... -- COMMAND...: runs COMMAND in the build root, in mount
-# and process namespaces of its own, so that nothing outlives it. The checkout
-# is /src, the cache /cache, and each DIR is mounted on /NAME.
+# enter COMMAND...: runs COMMAND in the build root, in mount and process namespaces of its
+# own, which end with it. The checkout is /src, the cache /cache, and the tree that
+# KERNEL_TREE names /mnt.
 enter() {
-	"${namespace[@]}" "$top/vm/enter" "$(root_dir)" "$top" "$cache" "$@"
+	SERIES=$series HOST_TOP=$top HOST_CACHE=$cache HOST_ROOT=$(root_dir) \
+		"${namespace[@]}" "$top/vm/enter" "$@"
 }

@@ -95,7 +95,7 @@ impl RawBtf {
         checked(unsafe { libbpf_sys::btf__load_into_kernel(self.0.as_ptr()) })
     }
 
-    /// The file descriptor of what was loaded.
+    /// The file descriptor of the BTF that was loaded.
     #[expect(unsafe_code)]
     pub fn fd(&self) -> c_int {
         // SAFETY: The pointer is valid for the call.

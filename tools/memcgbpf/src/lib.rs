@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tools share at run time: the calls of libbpf that libbpf-rs lacks, the records that
+//! Code that the tools share at run time: the calls of libbpf that libbpf-rs lacks, the records that
 //! they exchange with the module and with BPF programs, and random choices.
 //!
 //! All unsafe code of the tools is here, but for the code that libbpf-cargo generates.

@@ -15,7 +15,7 @@ use libbpf_rs::libbpf_sys;
 use crate::checked;
 use crate::opened;
 
-/// What the kernel has to know about a program besides its instructions.
+/// Properties of a program that the kernel has to know besides its instructions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Target {
     pub kind: libbpf_sys::bpf_prog_type,

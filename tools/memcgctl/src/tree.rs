@@ -53,7 +53,7 @@ mod skel {
 /// MEMCG is the id of the cgroup that the memcg belongs to, the inode number of its
 /// directory (stat -c %i). Where the memory controller is off, a cgroup inherits its nearest
 /// ancestor's memcg: its row has that id, marked with ^, and no figures, since the ancestor's
-/// row has them. "-" stands for what the kernel does not count.
+/// row has them. "-" stands for a figure that the kernel does not count.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

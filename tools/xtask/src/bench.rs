@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 mod draw;
+pub mod guests;
 mod hook;
 mod kfuncs;
 mod kills;

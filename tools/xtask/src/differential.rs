@@ -156,7 +156,7 @@ fn compare_observed(c: &Observed, rust: &Observed) -> (Problems, String) {
     let summary = format!(
         "    compared {} index x cgroup pairs on both kernels, {} of them valid: {} equal, {} within noise; {} invalid on both\n    \
         {nonzero} of {items} valid items are not zero somewhere\n    \
-        effective css: {documented} answers differ, as documented",
+        effective css: {documented} results differ, as documented",
         grouped(pairs as u64),
         grouped(equal + near),
         grouped(equal),
@@ -166,7 +166,7 @@ fn compare_observed(c: &Observed, rust: &Observed) -> (Problems, String) {
     (problems, summary)
 }
 
-/// Keeps a problem, under the name of what it is about.
+/// Keeps a problem, under the name of its kfunc.
 fn add(problems: &mut Problems, kind: &'static str, text: String) {
     let name = KFUNCS
         .iter()
@@ -179,7 +179,7 @@ fn add(problems: &mut Problems, kind: &'static str, text: String) {
     });
 }
 
-/// Returns how many answers differ as documented: for the effective css.
+/// Returns how many results differ as documented: for the effective css.
 fn compare_answers(c: &Observed, rust: &Observed, problems: &mut Problems) -> u64 {
     let mut documented = 0;
     for (key, of_c) in &c.answers {

@@ -290,7 +290,7 @@ pub mod tests {
         unknown = record();
         unknown.candidates[1].class = OOM_PREFER + 1;
         assert!(Decision::read(unknown.as_bytes()).is_err());
-        // Beyond what was looked at, nothing counts.
+        // A candidate that was not looked at does not count.
         unknown.nr_candidates = 1;
         assert!(Decision::read(unknown.as_bytes()).is_ok());
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `decisions`: shortens the decisions that `memcgctl oom watch --json` prints to what a shell test
-//! compares.
+//! `decisions`: shortens the decisions that `memcgctl oom watch --json` prints, for a shell test to
+//! compare.
 //!
 //! Prints a line for each decision on stdin: the name of the chosen cgroup, whether all of it or a
 //! process was chosen, the verdict on each candidate by rank, and "killed" or, in a dry run, "dry".

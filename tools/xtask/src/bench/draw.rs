@@ -21,7 +21,7 @@ pub const YELLOW: RGBColor = RGBColor(0xd5, 0x9a, 0x30);
 const LIGHT_BLUE: RGBColor = RGBColor(0xa9, 0xc6, 0xe6);
 const FONT: &str = "sans-serif";
 
-/// Returns text of a size that a point of it is at.
+/// Returns a text that is left of, right of or around a point, and halfway up at it.
 fn text(
     words: &str,
     at: (i32, i32),

@@ -10,12 +10,10 @@ struct Guests(BTreeMap<String, String>);
 impl Guests {
     fn new() -> Self {
         let mut guests = Self(BTreeMap::new());
-        let rust = guests
-            .limits()
-            .kfunc
-            .iter()
-            .map(|kfunc| format!("{} 80\n", kfunc.program))
-            .collect::<String>();
+        let mut rust = String::new();
+        for kfunc in guests.limits().kfunc {
+            rust += &format!("{} 80\n", kfunc.program);
+        }
         let c = rust.replace(" 80", " 100") + "e_css 0\n";
         let rust = rust.replace("off_css 80", "off_css 123") + "e_css 23.5\n";
         for kernel in ["lazy", "rcu"] {

@@ -13,7 +13,7 @@ use super::KFUNCS;
 static SKIP: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"memcontrol_differential:SKIP: (.*)").unwrap());
 
-/// The observations made on one kernel, each with what was seen in every repetition.
+/// The observations made on one kernel, each with its value in every repetition.
 #[derive(Default)]
 pub struct Observed {
     /// Why the test was skipped, if it was.

@@ -147,7 +147,7 @@ fn the_summary_counts_pairs() {
         "    compared 1,204 index x cgroup pairs on both kernels, 1,203 of them valid: \
          1,202 equal, 1 within noise; 1 invalid on both\n    \
          301 of 301 valid items are not zero somewhere\n    \
-         effective css: 1 answers differ, as documented"
+         effective css: 1 results differ, as documented"
     );
 }
 

@@ -13,7 +13,11 @@ pub struct Pattern {
     pub words: &'static str,
     pub opening: bool,
     pub advice: &'static str,
+    /// A sentence that it must find, for the unit tests.
+    #[cfg_attr(not(test), expect(dead_code))]
     pub bad: &'static str,
+    /// A sentence that it must not find.
+    #[cfg_attr(not(test), expect(dead_code))]
     pub good: &'static str,
 }
 

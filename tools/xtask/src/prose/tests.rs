@@ -98,7 +98,10 @@ fn only_comments_of_sources_are_prose() {
 #[test]
 fn adjacent_comments_are_one_paragraph() {
     assert_eq!(lines("x.rs", "// It is left for\n// what waits.\n"), [1]);
-    assert_eq!(lines("x.rs", "foo(); // left for\n// what waits.\n"), [0; 0]);
+    assert_eq!(
+        lines("x.rs", "foo(); // left for\n// what waits.\n"),
+        [0; 0]
+    );
     assert_eq!(
         lines("x.c", "/*\n * It is left for\n * what waits.\n */\n"),
         [2]

@@ -64,7 +64,10 @@ impl Reader for CgroupTests {
                 "without" => &mut self.without,
                 _ => &mut self.with,
             };
-            states.push((name, state));
+            match states.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = state,
+                None => states.push((name, state)),
+            }
         } else if let Some(asked) = ASKED.captures(line) {
             self.asked = asked[1].parse().unwrap_or(0);
         }
@@ -228,6 +231,23 @@ asked 1
                     Skip,
                     "ok without a policy, FAIL with one that passes on",
                 ),
+                ("upstream", ASKED, Ok, "1 times"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_last_of_several_results_counts() {
+        check(
+            "\
+without test_kill not ok 1 test_tree
+without test_kill ok 1 test_tree
+with test_kill ok 1 test_tree
+asked 1
+",
+            Some(0),
+            &[
+                ("upstream", "test_kill/test_tree", Ok, ""),
                 ("upstream", ASKED, Ok, "1 times"),
             ],
         );

@@ -41,7 +41,21 @@ pub fn read(guest: &str, log: &str, results: &mut Results) {
     if races > 0 {
         println!("    {races} data races outside the module");
     }
-    let (what, state, text) = if !lines.iter().any(|line| line.contains("init: exit")) {
+    let (what, state, text) = judge(&lines);
+    let name = format!("{guest}: {what}");
+    results.record(Outcome::new("boot", name, state, 0.0, text));
+}
+
+/// Returns the complaint about the log of a guest, if there is one.
+pub fn complaint(log: &str) -> Option<String> {
+    let lines: Vec<_> = log.lines().collect();
+    let (what, state, text) = judge(&lines);
+    (state == State::Fail).then(|| format!("not true: {what}\n{text}"))
+}
+
+/// Judges a log: the statement about it that is tested, the result, and the lines that show it.
+fn judge(lines: &[&str]) -> (&'static str, State, String) {
+    if !lines.iter().any(|line| line.contains("init: exit")) {
         let last = &lines[lines.len().saturating_sub(60)..];
         ("guest finished", State::Fail, last.join("\n"))
     } else if let Some(splat) = lines.iter().position(|line| is_splat(line)) {
@@ -49,9 +63,7 @@ pub fn read(guest: &str, log: &str, results: &mut Results) {
         ("kernel log is clean", State::Fail, lines[around].join("\n"))
     } else {
         ("kernel log is clean", State::Ok, String::new())
-    };
-    let name = format!("{guest}: {what}");
-    results.record(Outcome::new("boot", name, state, 0.0, text));
+    }
 }
 
 fn is_splat(line: &str) -> bool {

@@ -18,7 +18,7 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
 static UP_TO_REASON: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?i)^.*skip(?:ped|ping)?\s*[:,]?\s*").unwrap());
 
-/// What test_progs says of one test.
+/// The result of one test, as test_progs prints it.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Verdict {
 pub struct TestProgs {
     guest: String,
     watch: Stopwatch,
-    /// What was printed since the previous result.
+    /// The lines since the previous result.
     log: Vec<String>,
     /// The state of each subtest of the test that runs.
     subtests: Vec<State>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! JUnit XML, for what displays the results of a run.
+//! JUnit XML, for programs that display the results of a run.
 
 use std::time::Duration;
 

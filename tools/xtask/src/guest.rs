@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Guests: QEMU with a kernel, the build root as its file system, read-only, and the checkout on
+//! `/src`.
+
+use std::fs;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use regex::Regex;
+
+use crate::cache;
+use crate::cache::Key;
+use crate::cache::Lock;
+use crate::kernel::Kernel;
+use crate::layout;
+
+/// The CPU that QEMU emulates, with the instructions that programs of the build root use.
+const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt";
+/// How long a guest may take to show that KVM works.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// A guest's command prints this first.
+const UP: &str = "guest is up";
+/// Where `make reload` reaches the guest of `make shell`.
+pub const CONTROL: &str = "/src/build/shell.control";
+/// Where gdb reaches the guest of `make shell`.
+pub const GDB: &str = "/src/build/shell.gdb";
+
+/// An event of a guest, reported as it happens.
+pub enum Event<'a> {
+    /// It is booted, and starts its command.
+    Up,
+    /// It has printed a line.
+    Line(&'a str),
+}
+
+/// A guest to boot.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// The kernel's log goes to `build/log/NAME.dmesg`, the console's output to `NAME.out`.
+    pub name: String,
+    pub kernel: Kernel,
+    pub memory: String,
+    /// More arguments for the kernel.
+    pub arguments: String,
+    /// The guest is stopped when it takes longer.
+    pub limit: Duration,
+    /// Whether one CPU counts instructions, each of which takes a nanosecond.
+    pub counted: bool,
+    /// A shell command, the guest's only one.
+    pub command: String,
+}
+
+impl Guest {
+    pub fn new(name: &str, kernel: &Kernel, command: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            kernel: kernel.clone(),
+            memory: "1G".to_string(),
+            arguments: String::new(),
+            limit: Duration::from_secs(600),
+            counted: false,
+            command: command.to_string(),
+        }
+    }
+
+    fn file(&self, extension: &str) -> PathBuf {
+        layout::log(format!("{}.{extension}", self.name))
+    }
+
+    /// The kernel's log.
+    pub fn dmesg(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.file("dmesg")).unwrap_or_default()).into_owned()
+    }
+
+    /// The status that the guest's init reported; `None` when the guest did not get there.
+    fn status(&self) -> Option<i32> {
+        let status = Regex::new(r"init: exit (\d+)\r?(?:\n|$)").ok()?;
+        status.captures_iter(&self.dmesg()).last()?[1].parse().ok()
+    }
+
+    /// Boots the guest, reports its events, and returns the status of its command; `None` when the
+    /// guest did not finish.
+    pub fn run(&self, mut report: impl FnMut(Event<'_>)) -> Result<Option<i32>> {
+        let _lock = self.lock()?;
+        let start = Instant::now();
+        // A file takes all at once. QEMU does not make a console wait, so
+        // a pipe loses lines when its reader is late.
+        let out = self.file("out");
+        File::create(&out)?;
+        let chardev = format!("file,id=hvc0,path={}", out.display());
+        let mut qemu = Stopped(self.qemu(&accelerator(&self.kernel)?, &["-chardev", &chardev])?);
+        let mut reader = Lines::open(&out)?;
+        loop {
+            let ended = qemu.0.try_wait()?.is_some();
+            reader.read(|text| {
+                if text == UP {
+                    report(Event::Up);
+                } else {
+                    report(Event::Line(text));
+                }
+            })?;
+            if ended {
+                reader.rest(|text| report(Event::Line(text)));
+                return Ok(self.status());
+            }
+            if start.elapsed() > self.limit {
+                return Ok(None);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Boots the guest with its console on the terminal, and a way in for `make reload` and gdb.
+    ///
+    /// Returns whether the command succeeded.
+    pub fn interact(&self) -> Result<bool> {
+        let _lock = self.lock()?;
+        let mut qemu = Stopped(self.qemu(
+            &accelerator(&self.kernel)?,
+            &[
+                "-chardev",
+                "stdio,id=hvc0,signal=off",
+                "-chardev",
+                &format!("socket,id=hvc1,path={CONTROL},server=on,wait=off"),
+                "-device",
+                "virtconsole,chardev=hvc1",
+                "-gdb",
+                &format!("unix:{GDB},server=on,wait=off"),
+            ],
+        )?);
+        qemu.0.wait()?;
+        for socket in [CONTROL, GDB] {
+            let _ = fs::remove_file(socket);
+        }
+        match self.status() {
+            Some(status) => Ok(status == 0),
+            None => bail!(
+                "the guest did not finish; its last words are in build/log/{}.dmesg",
+                self.name
+            ),
+        }
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        cache::try_lock(&self.file("lock"))?.with_context(|| {
+            format!(
+                "a guest called {} is running in this checkout; stop it first",
+                self.name
+            )
+        })
+    }
+
+    fn qemu(&self, accelerator: &[&str], console: &[&str]) -> Result<Child> {
+        // The kernel's command line has no quoting for it.
+        let command = self.file("command");
+        fs::write(&command, format!("echo '{UP}'\n{}\n", self.command))?;
+        fs::set_permissions(&command, fs::Permissions::from_mode(0o755))?;
+        let _ = fs::remove_file(self.file("dmesg"));
+        let mut arguments = self.arguments.clone();
+        let (accelerator, cpus): (&[&str], _) = if self.counted {
+            arguments += " nokaslr";
+            (
+                &[
+                    "-cpu",
+                    CPU,
+                    "-accel",
+                    "tcg,thread=single",
+                    "-icount",
+                    "shift=0,sleep=off",
+                ],
+                "1",
+            )
+        } else {
+            (accelerator, "2")
+        };
+        // The virtconsole that follows is hvc0; one that `console` brings comes after it.
+        let (chardev, more) = console.split_at(2);
+        crate::root::command_with(
+            &[
+                (&self.kernel.source, "/guest/linux"),
+                (&self.kernel.build, "/guest/kernel"),
+                (&self.kernel.build, "/kernel"),
+            ],
+            "qemu-system-x86_64",
+        )
+        .args(["-machine", "q35", "-smp", cpus, "-m", &self.memory])
+        .args(accelerator)
+        .args(["-no-reboot", "-nodefaults", "-display", "none"])
+        .args(["-kernel", "/kernel/arch/x86/boot/bzImage", "-append"])
+        .arg(format!(
+            "console=ttyS0 panic=-1 reboot=t tsc=reliable root=root rootfstype=9p \
+             rootflags=trans=virtio,version=9p2000.L,msize=262144 {arguments} init=/src/vm/init -- {}",
+            command.display()
+        ))
+        .args(["-virtfs", "local,path=/guest,mount_tag=root,security_model=none,readonly=on,multidevs=remap"])
+        .args(["-serial", &format!("file:{}", self.file("dmesg").display())])
+        .args(["-device", "virtio-serial"])
+        .args(chardev)
+        .args(["-device", "virtconsole,chardev=hvc0"])
+        .args(more)
+        .stdin(if more.is_empty() { Stdio::null() } else { Stdio::inherit() })
+        .spawn()
+        .context("cannot run QEMU")
+    }
+}
+
+/// A QEMU that is stopped with its value.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines of a file that is being written.
+struct Lines {
+    file: File,
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    fn open(path: &std::path::Path) -> Result<Self> {
+        Ok(Self {
+            file: File::open(path)?,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Passes on what is left of a line that has no end.
+    fn rest(&mut self, mut line: impl FnMut(&str)) {
+        if !self.pending.is_empty() {
+            line(String::from_utf8_lossy(&self.pending).trim_end());
+        }
+    }
+
+    /// Passes on the lines that have been completed since.
+    fn read(&mut self, mut line: impl FnMut(&str)) -> Result<()> {
+        self.file.read_to_end(&mut self.pending)?;
+        let Some(end) = self.pending.iter().rposition(|&byte| byte == b'\n') else {
+            return Ok(());
+        };
+        let rest = self.pending.split_off(end + 1);
+        for text in self.pending[..end].split(|&byte| byte == b'\n') {
+            line(String::from_utf8_lossy(text).trim_end());
+        }
+        self.pending = rest;
+        Ok(())
+    }
+}
+
+/// Returns QEMU's arguments for the fastest accelerator that works.
+///
+/// /dev/kvm alone says little: where virtualisation is nested or paravirtual, a guest can die in its
+/// decompressor. So a kernel is booted once to find out.
+fn accelerator(kernel: &Kernel) -> Result<Vec<&'static str>> {
+    let kvm = vec!["-cpu", "host", "-accel", "kvm"];
+    let tcg = vec!["-cpu", CPU, "-accel", "tcg,thread=multi"];
+    if File::options().write(true).open("/dev/kvm").is_err() {
+        return Ok(tcg);
+    }
+    let boot = Key::new()
+        .add_file("/proc/sys/kernel/random/boot_id".as_ref())?
+        .finish();
+    let known = layout::cache(format!("accel-{boot}"));
+    if !known.exists() {
+        let mut probe = Guest::new("probe", kernel, "true");
+        probe.limit = PROBE_LIMIT;
+        let start = Instant::now();
+        let mut qemu = Stopped(probe.qemu(&kvm, &["-chardev", "null,id=hvc0"])?);
+        while qemu.0.try_wait()?.is_none() && start.elapsed() < PROBE_LIMIT {
+            thread::sleep(Duration::from_millis(100));
+        }
+        drop(qemu);
+        let works = probe.status() == Some(0);
+        if !works {
+            eprintln!("==> KVM is there but does not run a guest; emulating");
+        }
+        fs::write(&known, if works { "kvm" } else { "tcg" })?;
+    }
+    Ok(if fs::read_to_string(&known)? == "kvm" {
+        kvm
+    } else {
+        tcg
+    })
+}

@@ -1,0 +1,685 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernels: each table of `vm/kernels.toml` describes one, and each is built once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use serde::Deserialize;
+
+use crate::cache;
+use crate::cache::Key;
+use crate::layout;
+use crate::root;
+use crate::step::step;
+use crate::step::Log;
+
+/// Options that the module and the guest need, and why.
+const NEEDED: [(&str, &[&str]); 3] = [
+    (
+        "the module needs it",
+        &[
+            "RUST=y",
+            "MEMCG=y",
+            "BPF_SYSCALL=y",
+            "DEBUG_INFO_BTF=y",
+            "DEBUG_INFO_BTF_MODULES=y",
+            "MODULES=y",
+        ],
+    ),
+    ("the module provides these kfuncs", &["BPF_MEMCONTROL=n"]),
+    (
+        "the guest does not boot without it",
+        &[
+            "9P_FS=y",
+            "NET_9P_VIRTIO=y",
+            "VIRTIO_PCI=y",
+            "SERIAL_8250_CONSOLE=y",
+            "VIRTIO_CONSOLE=y",
+            "DEVTMPFS=y",
+        ],
+    ),
+];
+
+/// Lines of the patches, by which a kernel tree shows that it has them.
+const PATCHED: [(&str, &str); 7] = [
+    ("kernel/bpf/Kconfig", "BPF_MEMCONTROL"),
+    (
+        "kernel/cgroup/cgroup.c",
+        "cgroup_e_css, \"rust_bpf_memcontrol\"",
+    ),
+    ("mm/memcontrol.c", "memcg_events, \"rust_bpf_memcontrol\""),
+    ("mm/oom_kill.c", "oom_kill_task, \"rust_bpf_memcontrol\""),
+    ("include/linux/bpf.h", "kfunc_filter"),
+    (
+        "kernel/bpf/verifier.c",
+        "SAFE_TRUSTED_OR_NULL(struct oom_control)",
+    ),
+    ("kernel/bpf/helpers.c", "bpf_put_mem_cgroup_dtor"),
+];
+
+/// A table of `vm/kernels.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// Says what the kernel is for.
+    about: String,
+    /// Files of `vm/`, laid over `allnoconfig` one after another.
+    #[serde(default)]
+    configs: Vec<String>,
+    /// The kernel whose configuration this one starts from, and whose objects, if the compiler is
+    /// the same.
+    like: Option<String>,
+    /// Options that are set at the end, `NAME=y`.
+    #[serde(default)]
+    set: Vec<String>,
+    /// Whether the source has `patches/`.
+    #[serde(default = "yes")]
+    patches: bool,
+    #[serde(default)]
+    pub compiler: Compiler,
+    /// Whether a warning fails the build, and the objects, which external modules do without, go.
+    #[serde(default)]
+    strict: bool,
+    /// Nothing but objects is wanted: they are compiled without a warning, and go.
+    #[serde(default)]
+    compile_only: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Compiler {
+    #[default]
+    Clang,
+    Gcc,
+}
+
+impl Compiler {
+    /// Arguments for make.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Clang => &["LLVM=1", "CC=ccache clang"],
+            Self::Gcc => &["CC=ccache gcc"],
+        }
+    }
+}
+
+/// A kernel that is built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    pub source: PathBuf,
+    /// In the place of the source's `mm`, where that has the module's sources.
+    pub mm: Option<PathBuf>,
+    pub build: PathBuf,
+    pub compiler: Compiler,
+}
+
+impl Kernel {
+    /// A command in the build root that has the source on `/linux` and the build on `/kernel`.
+    pub fn command(&self, program: &str) -> Command {
+        let mut mounts: Vec<(&Path, &str)> =
+            vec![(&self.source, "/linux"), (&self.build, "/kernel")];
+        if let Some(mm) = &self.mm {
+            mounts.push((mm, "/linux/mm"));
+        }
+        root::command_with(&mounts, program)
+    }
+
+    /// make in the kernel's build directory.
+    pub fn make(&self) -> Command {
+        let mut make = self.command("make");
+        make.args([
+            "-s",
+            "-C",
+            "/linux",
+            "O=/kernel",
+            &format!("-j{}", layout::cpus()),
+        ])
+        .args(self.compiler.arguments());
+        make
+    }
+
+    /// Tells it from other kernels. A kernel of the user's own is built again in its place.
+    pub fn id(&self) -> String {
+        let mut id = format!("{} {}", self.source.display(), self.build.display());
+        if let (Some(_), Ok(vmlinux)) = (
+            layout::user_tree(),
+            fs::metadata(self.build.join("vmlinux")),
+        ) {
+            id += &format!(" {:?}", vmlinux.modified().ok());
+        }
+        id
+    }
+
+    /// Fails unless each option (`NAME=y`, `NAME=n`) holds.
+    pub fn require(&self, cause: &str, options: &[impl AsRef<str>]) -> Result<()> {
+        let config = fs::read_to_string(self.build.join(".config"))?;
+        for option in options.iter().map(AsRef::as_ref) {
+            let holds = match option.strip_suffix("=n") {
+                Some(name) => !config
+                    .lines()
+                    .any(|line| line.starts_with(&format!("CONFIG_{name}="))),
+                None => config
+                    .lines()
+                    .any(|line| line == format!("CONFIG_{option}")),
+            };
+            if !holds {
+                let tree = layout::user_tree().unwrap_or_else(|| "the configured kernel".into());
+                bail!("CONFIG_{option} does not hold in {tree}: {cause}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernels of `vm/kernels.toml`.
+pub struct Kernels {
+    specs: BTreeMap<String, Spec>,
+    /// Those that this run has looked at. Those of the user's own tree are made again in each run.
+    made: RefCell<BTreeMap<String, Kernel>>,
+}
+
+impl Kernels {
+    pub fn read() -> Result<Self> {
+        Self::parse(&fs::read_to_string(layout::top("vm/kernels.toml"))?)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let specs: BTreeMap<String, Spec> = toml::from_str(text).context("vm/kernels.toml")?;
+        for (name, spec) in &specs {
+            if let Some(like) = spec.like.as_ref().filter(|like| !specs.contains_key(*like)) {
+                bail!("vm/kernels.toml: {name} is like {like}, which is not there");
+            }
+        }
+        Ok(Self {
+            specs,
+            made: RefCell::default(),
+        })
+    }
+
+    pub fn spec(&self, name: &str) -> Result<&Spec> {
+        self.specs.get(name).with_context(|| {
+            let names: Vec<_> = self.specs.keys().map(String::as_str).collect();
+            format!(
+                "there is no kernel called {name} in vm/kernels.toml; there are {}",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Whether a kernel is that of the user's own tree.
+    fn is_users(&self, name: &str) -> bool {
+        layout::user_tree().is_some() && matches!(name, "guest" | "c")
+    }
+
+    /// Returns a kernel, built.
+    pub fn get(&self, name: &str) -> Result<Kernel> {
+        if let Some(kernel) = self.made.borrow().get(name) {
+            return Ok(kernel.clone());
+        }
+        let spec = self.spec(name)?;
+        let kernel = if self.is_users(name) {
+            self.build_users(name, spec)?
+        } else {
+            self.get_ours(name)?
+        };
+        self.made
+            .borrow_mut()
+            .insert(name.to_string(), kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Returns a kernel of the series in `patches/`, built, also where `KERNEL_TREE` names another.
+    fn get_ours(&self, name: &str) -> Result<Kernel> {
+        let spec = self.spec(name)?;
+        let entry = self.entry_name(name)?;
+        if !layout::cache(&entry).exists() {
+            self.build(name, spec, &entry)?;
+        }
+        let build = cache::entry(&entry, |_| bail!("{entry} has just gone"))?;
+        self.describe(spec, build)
+    }
+
+    /// Whether a kernel is built already.
+    pub fn is_cached(&self, name: &str) -> Result<bool> {
+        Ok(self.is_users(name) || layout::cache(self.entry_name(name)?).exists())
+    }
+
+    fn describe(&self, spec: &Spec, build: PathBuf) -> Result<Kernel> {
+        Ok(Kernel {
+            source: source(spec.patches)?,
+            mm: None,
+            build,
+            compiler: spec.compiler,
+        })
+    }
+
+    /// The name of a kernel in the cache.
+    fn entry_name(&self, name: &str) -> Result<String> {
+        Ok(format!("kernel-{name}-{}", self.key(name)?.finish()))
+    }
+
+    fn key(&self, name: &str) -> Result<Key> {
+        let spec = self.spec(name)?;
+        let mut key = Key::new().add(source_id(spec.patches)?);
+        for config in &spec.configs {
+            key = key.add(options(&fs::read_to_string(
+                layout::top("vm").join(config),
+            )?));
+        }
+        if let Some(like) = &spec.like {
+            key = key.add(self.key(like)?.finish());
+        }
+        Ok(spec
+            .set
+            .iter()
+            .fold(key, |key, option| key.add(option))
+            .add(spec.compiler.arguments().concat())
+            .add([u8::from(spec.strict), u8::from(spec.compile_only)]))
+    }
+
+    fn build(&self, name: &str, spec: &Spec, entry: &str) -> Result<()> {
+        let like = spec
+            .like
+            .as_ref()
+            .map(|like| self.get_ours(like))
+            .transpose()?;
+        source(spec.patches)?;
+        cache::entry(entry, |new| {
+            cache::need_space(if spec.like.is_some() { 4 } else { 6 })?;
+            let kernel = self.describe(spec, new.to_path_buf())?;
+            step(&format!("configuring the kernel {name}"), |log| {
+                configure(log, spec, &kernel, like.as_ref())
+            })?;
+            check_configuration(spec, &kernel)?;
+            let what = format!(
+                "building the kernel {name} ({}; some 15 minutes on two cores)",
+                spec.about
+            );
+            step(&what, |log| compile(log, spec, &kernel))
+        })
+        .map(drop)
+    }
+
+    /// Brings the build of the user's own tree up to date: make finds what has changed.
+    fn build_users(&self, name: &str, spec: &Spec) -> Result<Kernel> {
+        check_users_tree()?;
+        let id = Key::new()
+            .add(layout::user_tree().unwrap_or_default())
+            .add(root::toolchain()?)
+            .finish();
+        let (source, build) = (
+            format!("linux-tree-{id}"),
+            format!("kernel-tree-{id}-{name}"),
+        );
+        let _lock = cache::lock(
+            &layout::cache(format!("{build}.lock")),
+            "another run builds the kernel of KERNEL_TREE",
+        )?;
+        let kernel = Kernel {
+            source: layout::cache(source),
+            mm: None,
+            build: layout::cache(build),
+            compiler: spec.compiler,
+        };
+        if let Some(like) = &spec.like {
+            let like = self.get(like)?;
+            step(&format!("building the kernel {name}"), |log| {
+                cache::remove(&kernel.build)?;
+                fs::create_dir_all(&kernel.build)?;
+                configure(log, spec, &kernel, Some(&like))?;
+                compile(log, spec, &kernel)
+            })?;
+            return Ok(kernel);
+        }
+        step("copying KERNEL_TREE", |log| copy_users_tree(log, &kernel))?;
+        step("configuring the kernel", |log| {
+            if kernel.build.join(".config").exists() {
+                log.run(kernel.make().arg("olddefconfig"))
+            } else {
+                configure(log, spec, &kernel, None)
+            }
+        })?;
+        check_configuration(spec, &kernel)?;
+        step(
+            "building the kernel of KERNEL_TREE (the first time some 15 minutes on two cores)",
+            |log| compile(log, spec, &kernel),
+        )?;
+        Ok(kernel)
+    }
+}
+
+/// The options of a configuration, without its comments.
+fn options(config: &str) -> String {
+    let holds =
+        |line: &&str| !line.is_empty() && (!line.starts_with('#') || line.ends_with(" is not set"));
+    config
+        .lines()
+        .filter(holds)
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+fn configure(log: &Log, spec: &Spec, kernel: &Kernel, like: Option<&Kernel>) -> Result<()> {
+    if let Some(like) = like {
+        // Objects of another compiler are of no use.
+        let from = if like.compiler == kernel.compiler {
+            "."
+        } else {
+            ".config"
+        };
+        log.run(
+            Command::new("cp")
+                .arg("-a")
+                .arg(like.build.join(from))
+                .arg(&kernel.build),
+        )?;
+        set(log, kernel, &spec.set)
+    } else {
+        let mut all = String::new();
+        for option in &spec.set {
+            all += &format!("CONFIG_{option}\n");
+        }
+        for config in &spec.configs {
+            all += &fs::read_to_string(layout::top("vm").join(config))?;
+        }
+        fs::write(kernel.build.join("allconfig"), all)?;
+        log.run(
+            kernel
+                .make()
+                .args(["KCONFIG_ALLCONFIG=/kernel/allconfig", "allnoconfig"]),
+        )
+    }
+}
+
+/// Sets options in a configured kernel.
+pub fn set(log: &Log, kernel: &Kernel, options: &[String]) -> Result<()> {
+    let mut config = kernel.command("/linux/scripts/config");
+    config.args(["--file", "/kernel/.config"]);
+    for (name, value) in options.iter().filter_map(|option| option.split_once('=')) {
+        config.args(["--set-val", name, value]);
+    }
+    log.run(&mut config)?;
+    log.run(kernel.make().arg("olddefconfig"))
+}
+
+fn check_configuration(spec: &Spec, kernel: &Kernel) -> Result<()> {
+    if spec.like.is_none() && !spec.compile_only {
+        for (cause, options) in NEEDED {
+            kernel.require(cause, options)?;
+        }
+        for config in spec.configs.iter().skip(1) {
+            let text = fs::read_to_string(layout::top("vm").join(config))?;
+            let wanted: Vec<_> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("CONFIG_"))
+                .collect();
+            kernel.require(&format!("vm/{config} asks for it"), &wanted)?;
+        }
+    }
+    kernel.require("vm/kernels.toml asks for it", &spec.set)
+}
+
+fn compile(log: &Log, spec: &Spec, kernel: &Kernel) -> Result<()> {
+    if spec.compile_only {
+        log.run(kernel.make().arg("vmlinux"))?;
+    } else {
+        log.run(&mut kernel.make())?;
+    }
+    if spec.strict || spec.compile_only {
+        no_warnings(&log.text())?;
+    }
+    if spec.compile_only {
+        check_patched_objects(spec, kernel)?;
+        log.run(
+            Command::new("find")
+                .arg(&kernel.build)
+                .args(["-mindepth", "1", "-delete"]),
+        )?;
+    } else if spec.strict {
+        log.run(Command::new("find").arg(&kernel.build).args([
+            "(",
+            "-name",
+            "*.[oa]",
+            "-o",
+            "-name",
+            ".tmp_vmlinux*",
+            "-o",
+            "-name",
+            "vmlinux.unstripped",
+            ")",
+            "-delete",
+        ]))?;
+    }
+    Ok(())
+}
+
+/// Fails when a build has warned. One warning is Linux's own: net/core/bpf_ksock.c without
+/// SECURITY_NETWORK.
+pub fn no_warnings(output: &str) -> Result<()> {
+    let warns = |line: &&str| {
+        let line = line.to_lowercase();
+        line.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(|word| word == "warn" || word == "warning")
+            && !line.ends_with("unresolved symbol bpf_lsm_socket_sendmsg")
+    };
+    match output.lines().find(warns) {
+        Some(line) => bail!("a warning: {line}"),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless every file that a patch changes was compiled, unless its option is off.
+fn check_patched_objects(spec: &Spec, kernel: &Kernel) -> Result<()> {
+    let off = |object: &str| {
+        object.starts_with("tools/")
+            || spec.set.iter().any(|option| match option.as_str() {
+                "MEMCG=n" => object == "mm/memcontrol.o",
+                "BPF_SYSCALL=n" => object.starts_with("kernel/bpf/"),
+                _ => false,
+            })
+    };
+    for patch in patches()? {
+        for object in fs::read_to_string(&patch)?.lines().filter_map(|line| {
+            Some(format!(
+                "{}.o",
+                line.strip_prefix("+++ b/")?.strip_suffix(".c")?
+            ))
+        }) {
+            if !off(&object) && !kernel.build.join(&object).exists() {
+                bail!("{object}, which {} changes, was not built", patch.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn patches() -> Result<Vec<PathBuf>> {
+    let dir = layout::top("patches").join(layout::series());
+    let mut patches = fs::read_dir(&dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    patches.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "patch")
+    });
+    patches.sort();
+    Ok(patches)
+}
+
+fn source_id(patched: bool) -> Result<String> {
+    let mut key = Key::new().add(root::toolchain()?);
+    if patched {
+        for patch in patches()? {
+            let text = fs::read_to_string(&patch)?;
+            // A changelog makes no other kernel.
+            key = key.add(&text[text.find("\ndiff --git ").unwrap_or(0)..]);
+        }
+    }
+    Ok(key.finish())
+}
+
+/// Returns the kernel's source, unpacked and, if so wanted, patched.
+fn source(patched: bool) -> Result<PathBuf> {
+    cache::entry(&format!("linux-{}", source_id(patched)?), |new| {
+        cache::need_space(8)?;
+        let tarball = tarball()?;
+        let name = tarball
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if !name.starts_with(&format!("linux-source-{}.", layout::series())) {
+            eprintln!(
+                "==> the suite has moved on: using {name} with the patches for {}",
+                layout::series()
+            );
+        }
+        step(&format!("unpacking {name}"), |log| {
+            log.run(
+                Command::new("tar")
+                    .arg("-C")
+                    .arg(new)
+                    .args(["--strip-components=1", "-xf"])
+                    .arg(&tarball),
+            )
+        })?;
+        if !patched {
+            return Ok(());
+        }
+        step(&format!("applying patches/{}", layout::series()), |log| {
+            for patch in patches()? {
+                log.run(
+                    Command::new("patch")
+                        .arg("-d")
+                        .arg(new)
+                        .args(["-p1", "-sfN", "-i"])
+                        .arg(&patch),
+                )
+                .with_context(|| {
+                    let patch = patch.strip_prefix(layout::TOP).unwrap_or(&patch);
+                    format!(
+                        "{} does not apply to {name}; it needs an update for that series",
+                        patch.display()
+                    )
+                })?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn tarball() -> Result<PathBuf> {
+    fs::read_dir("/usr/src")?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("linux-source-") && name.ends_with(".tar.xz")
+        })
+        .with_context(|| {
+            let root = layout::on_host(Path::new("/"));
+            format!(
+                "the build root has no kernel source; remove {} and run again",
+                root.display()
+            )
+        })
+}
+
+fn check_users_tree() -> Result<()> {
+    let tree = layout::user_tree().unwrap_or_default();
+    let file = |path: &str| fs::read_to_string(Path::new(layout::USER_TREE).join(path));
+    if file("kernel/bpf/Kconfig").is_err() {
+        bail!("KERNEL_TREE={tree} is not a Linux source tree");
+    }
+    for (path, line) in PATCHED {
+        if !file(path).is_ok_and(|text| text.contains(line)) {
+            bail!(
+                "KERNEL_TREE={tree} lacks the patches ({path} has no \"{line}\"); apply them there: git am {}/*.patch",
+                layout::on_host(&layout::top("patches").join(layout::series())).display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A copy: the user's tree may hold a build of its own, and is left alone.
+fn copy_users_tree(log: &Log, kernel: &Kernel) -> Result<()> {
+    for dir in [&kernel.source, &kernel.build] {
+        fs::create_dir_all(dir)?;
+    }
+    log.run(
+        Command::new("rsync")
+            .args([
+                "-a",
+                "--delete",
+                "--exclude=/.git",
+                "--exclude=*.o",
+                "--exclude=*.ko",
+                "--exclude=*.cmd",
+            ])
+            .args(["--exclude=/vmlinux*", &format!("{}/", layout::USER_TREE)])
+            .arg(format!("{}/", kernel.source.display())),
+    )?;
+    let config = kernel.build.join(".config");
+    match fs::copy(kernel.source.join(".config"), &config) {
+        Ok(_) => (),
+        Err(_) if config.exists() => fs::remove_file(&config)?,
+        Err(_) => (),
+    }
+    log.run(
+        Command::new("make")
+            .arg("-C")
+            .arg(&kernel.source)
+            .args(["-s", "mrproper"]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_do_not_change_options() {
+        let with = "# SPDX\n# Memory\nCONFIG_A=y\n\n# CONFIG_B is not set\n";
+        assert_eq!(options(with), "CONFIG_A=y\n# CONFIG_B is not set\n");
+    }
+
+    #[test]
+    fn a_warning_is_found_and_linuxs_own_is_not() {
+        assert!(no_warnings("CC a.o\na.c:1: warning: unused\n").is_err());
+        assert!(no_warnings("WARN: resolve_btfids: unresolved symbol x\n").is_err());
+        assert!(no_warnings("WARN: unresolved symbol bpf_lsm_socket_sendmsg\n").is_ok());
+        assert!(no_warnings("CC lib/warning_free.o\n").is_ok());
+    }
+
+    #[test]
+    fn a_kernel_is_like_one_that_is_there() {
+        let error = Kernels::parse("[c]\nabout = \"\"\nlike = \"guest\"\n")
+            .err()
+            .map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("vm/kernels.toml: c is like guest, which is not there")
+        );
+        let kernels = Kernels::parse("[c]\nabout = \"\"\n").unwrap();
+        assert!(kernels.spec("c").is_ok());
+        assert!(kernels.spec("d").is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        assert!(Kernels::parse("[c]\nabout = \"\"\ncompilr = \"gcc\"\n").is_err());
+    }
+}
