@@ -297,7 +297,7 @@ fn memhog() -> Result<PathBuf> {
     memhog
         .exists()
         .then_some(memhog)
-        .context("memhog has to be in the directory of this program (vm/build tools)")
+        .context("memhog has to be in the directory of this program (vm/xtask build stress)")
 }
 
 #[cfg(test)]

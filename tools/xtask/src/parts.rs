@@ -40,7 +40,7 @@ pub enum Part {
     Examples,
     /// memcgctl, its manual pages and completions, memhog
     Tools,
-    /// memcgstress
+    /// memcgstress, and memhog, which it runs
     Stress,
     /// memcgfuzz
     Fuzz,
@@ -114,7 +114,13 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
     let what = match part {
         Part::Selftests => return selftests::build(&kernels.get("c")?),
         Part::Tools => return tools(&kernel),
-        Part::Stress => return install_crates(&kernel, &["memcgstress"], &["memcgstress"]),
+        Part::Stress => {
+            return install_crates(
+                &kernel,
+                &["memcgstress", "testkit"],
+                &["memcgstress", "memhog"],
+            )
+        }
         Part::Fuzz => return install_crates(&kernel, &["memcgfuzz"], &["memcgfuzz"]),
         Part::Bpftool => return bpftool(&kernel),
         _ if name == "guest" => format!("building {}", part.name()),
