@@ -29,6 +29,13 @@ use crate::layout;
 const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt";
 /// How long a guest may take to show that KVM works.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// A guest whose kernel logs nothing for so long before it starts init hangs, as emulated ones
+/// sometimes do. The longest such silence of a healthy guest, KASAN's, is some 20 s on an idle machine.
+const STALL: Duration = Duration::from_secs(300);
+/// The kernel logs this when it starts init.
+const INIT: &str = "as init process";
+/// How often a guest is booted that hangs before init.
+const BOOTS: u32 = 2;
 /// A guest's command prints this first.
 const UP: &str = "guest is up";
 /// Where `make reload` reaches the guest of `make shell`.
@@ -42,6 +49,14 @@ pub enum Event<'a> {
     Up,
     /// It has printed a line.
     Line(&'a str),
+}
+
+/// How a boot went.
+enum Boot {
+    /// With the status of the guest's command; `None` when it did not finish.
+    Ended(Option<i32>),
+    /// The guest hung before it started init.
+    Stalled,
 }
 
 /// A guest to boot.
@@ -90,9 +105,30 @@ impl Guest {
     }
 
     /// Boots the guest, reports its events, and returns the status of its command; `None` when the
-    /// guest did not finish.
+    /// guest did not finish. A guest that hangs before it starts init is booted once more.
     pub fn run(&self, mut report: impl FnMut(Event<'_>)) -> Result<Option<i32>> {
         let _lock = self.lock()?;
+        for _ in 1..BOOTS {
+            match self.boot(&mut report)? {
+                Boot::Ended(status) => return Ok(status),
+                Boot::Stalled => {
+                    let log = self.file("stalled");
+                    fs::rename(self.file("dmesg"), &log)?;
+                    eprintln!(
+                        "==> guest {} hangs in its boot; its log is {}; booting it once more",
+                        self.name,
+                        log.strip_prefix(layout::TOP).unwrap_or(&log).display()
+                    );
+                }
+            }
+        }
+        match self.boot(&mut report)? {
+            Boot::Ended(status) => Ok(status),
+            Boot::Stalled => Ok(None),
+        }
+    }
+
+    fn boot(&self, report: &mut impl FnMut(Event<'_>)) -> Result<Boot> {
         let start = Instant::now();
         // A file takes all at once. QEMU does not make a console wait, so
         // a pipe loses lines when its reader is late.
@@ -101,10 +137,13 @@ impl Guest {
         let chardev = format!("file,id=hvc0,path={}", out.display());
         let mut qemu = Stopped(self.qemu(&accelerator(&self.kernel)?, &["-chardev", &chardev])?);
         let mut reader = Lines::open(&out)?;
+        let mut up = false;
+        let mut logged = (0, Instant::now());
         loop {
             let ended = qemu.0.try_wait()?.is_some();
             reader.read(|text| {
                 if text == UP {
+                    up = true;
                     report(Event::Up);
                 } else {
                     report(Event::Line(text));
@@ -112,10 +151,20 @@ impl Guest {
             })?;
             if ended {
                 reader.rest(|text| report(Event::Line(text)));
-                return Ok(self.status());
+                return Ok(Boot::Ended(self.status()));
             }
             if start.elapsed() > self.limit {
-                return Ok(None);
+                return Ok(Boot::Ended(None));
+            }
+            let length = fs::metadata(self.file("dmesg")).map_or(0, |log| log.len());
+            if length != logged.0 {
+                logged = (length, Instant::now());
+            }
+            if !up && logged.1.elapsed() > STALL {
+                up = self.dmesg().contains(INIT);
+                if !up {
+                    return Ok(Boot::Stalled);
+                }
             }
             thread::sleep(Duration::from_millis(100));
         }
