@@ -11,6 +11,9 @@
 #include "bpf_memcontrol.bpf.h"
 #include "cgroup_record.h"
 
+struct cgroup *bpf_cgroup_from_id(__u64 cgid) __ksym;
+void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
+
 /* The kernel numbers the items of its configuration: CO-RE looks the number up by name. */
 #define MEMCG_PAGE_STATE(memcg, item) \
 	bpf_mem_cgroup_page_state(memcg, bpf_core_enum_value(enum node_stat_item, item))

@@ -6,11 +6,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "bpf_misc.h"
-#include "bpf_memcontrol.bpf.h"
+#include "memcg.bpf.h"
 
-struct cgroup *bpf_cgroup_from_id(u64 cgid) __ksym;
 struct cgroup *bpf_task_get_cgroup1(struct task_struct *task, int hierarchy_id) __ksym;
-void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
 void bpf_rcu_read_lock(void) __ksym;
 void bpf_rcu_read_unlock(void) __ksym;
 
@@ -47,23 +45,6 @@ void bpf_rcu_read_unlock(void) __ksym;
 static __always_inline u64 memcg_cgroup_id(struct mem_cgroup *memcg)
 {
 	return memcg->css.cgroup->kn->id;
-}
-
-/*
- * The memory cgroup of the cgroup with this id, to be put by the caller; NULL when there is
- * no such cgroup or no memory cgroup for it.
- */
-static __always_inline struct mem_cgroup *memcg_from_cgroup_id(u64 id)
-{
-	struct mem_cgroup *memcg;
-	struct cgroup *cgrp;
-
-	cgrp = bpf_cgroup_from_id(id);
-	if (!cgrp)
-		return NULL;
-	memcg = bpf_get_mem_cgroup(&cgrp->self);
-	bpf_cgroup_release(cgrp);
-	return memcg;
 }
 
 /* The id of the cgroup whose memory cgroup the kfunc returns for @css; 0 for NULL. */

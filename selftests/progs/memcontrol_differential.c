@@ -40,7 +40,7 @@ int read_all(void *ctx)
 	struct mem_cgroup *memcg;
 	int i;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 

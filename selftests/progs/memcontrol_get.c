@@ -87,7 +87,7 @@ int get_again(void *ctx)
 {
 	struct mem_cgroup *memcg;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 	answer = memcg_of(&memcg->css);

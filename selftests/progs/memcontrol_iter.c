@@ -66,7 +66,7 @@ int walk_csses(void *ctx)
 	struct cgroup_subsys_state *pos;
 	struct mem_cgroup *top, *memcg;
 
-	top = memcg_from_cgroup_id(cgroup_id);
+	top = memcg_from_id(cgroup_id);
 	if (!top)
 		return 1;
 

@@ -70,7 +70,7 @@ static int store_in(void *map)
 	}
 	if (!slot)
 		return 1;
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 2;
 	put_previous(bpf_kptr_xchg(&slot->memcg, memcg));
@@ -136,7 +136,7 @@ int exchange_array(void *ctx)
 	if (!slot)
 		return 1;
 	bpf_for(i, 0, rounds) {
-		memcg = memcg_from_cgroup_id(cgroup_id);
+		memcg = memcg_from_id(cgroup_id);
 		if (!memcg)
 			break;
 		memcg = bpf_kptr_xchg(&slot->memcg, memcg);

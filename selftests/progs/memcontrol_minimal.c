@@ -20,7 +20,7 @@ int read_usage(void *ctx)
 {
 	struct mem_cgroup *memcg;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 	usage = bpf_mem_cgroup_usage(memcg);

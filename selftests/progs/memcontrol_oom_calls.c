@@ -31,7 +31,7 @@ int out_of_memory_memcg(void *ctx)
 	struct mem_cgroup *memcg;
 	int err;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return -ENOENT;
 	err = bpf_out_of_memory(memcg, order, flags);

@@ -64,7 +64,7 @@ int hold(void *ctx)
 	struct mem_cgroup *memcg;
 	int ret;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 	holding = true;

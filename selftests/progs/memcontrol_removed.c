@@ -139,10 +139,10 @@ int ask_after_last_put(void *ctx)
 	struct cgroup_subsys_state *pos;
 	int ret;
 
-	parent = memcg_from_cgroup_id(parent_id);
+	parent = memcg_from_id(parent_id);
 	if (!parent)
 		return 1;
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg) {
 		bpf_put_mem_cgroup(parent);
 		return 2;

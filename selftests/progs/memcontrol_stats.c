@@ -97,7 +97,7 @@ int read_stats(void *ctx)
 	struct mem_cgroup *memcg;
 	int i;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 
@@ -120,7 +120,7 @@ int read_index(void *ctx)
 {
 	struct mem_cgroup *memcg;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 

@@ -15,7 +15,7 @@ static __always_inline int get_and_put(bool flush)
 {
 	struct mem_cgroup *memcg;
 
-	memcg = memcg_from_cgroup_id(cgroup_id);
+	memcg = memcg_from_id(cgroup_id);
 	if (!memcg)
 		return 1;
 	if (flush)
