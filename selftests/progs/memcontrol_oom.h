@@ -31,7 +31,7 @@ static __always_inline u64 oom_cgroup_id(struct oom_control *oc)
 
 /* Kills the processes of a cgroup; -ENOENT when there is no such cgroup or memory cgroup. */
 #define oom_kill_cgroup_id(oc, id, message) ({				\
-	struct mem_cgroup *___memcg = memcg_from_id(id);		\
+	struct mem_cgroup *___memcg = memcg_from_id(id);			\
 	int ___ret = -ENOENT;						\
 									\
 	if (___memcg) {							\

@@ -34,8 +34,6 @@ const PROBE_LIMIT: Duration = Duration::from_secs(20);
 const STALL: Duration = Duration::from_secs(300);
 /// The kernel logs this when it starts init.
 const INIT: &str = "as init process";
-/// How often a guest is booted that hangs before init.
-const BOOTS: u32 = 2;
 /// A guest's command prints this first.
 const UP: &str = "guest is up";
 /// Where `make reload` reaches the guest of `make shell`.
@@ -108,26 +106,24 @@ impl Guest {
     /// guest did not finish. A guest that hangs before it starts init is booted once more.
     pub fn run(&self, mut report: impl FnMut(Event<'_>)) -> Result<Option<i32>> {
         let _lock = self.lock()?;
-        for _ in 1..BOOTS {
-            match self.boot(&mut report)? {
-                Boot::Ended(status) => return Ok(status),
-                Boot::Stalled => {
-                    let log = self.file("stalled");
-                    fs::rename(self.file("dmesg"), &log)?;
-                    eprintln!(
-                        "==> guest {} hangs in its boot; its log is {}; booting it once more",
-                        self.name,
-                        log.strip_prefix(layout::TOP).unwrap_or(&log).display()
-                    );
-                }
-            }
+        let kept = self.file("stalled");
+        let _ = fs::remove_file(&kept);
+        let mut boot = self.boot(&mut report)?;
+        if matches!(boot, Boot::Stalled) {
+            fs::rename(self.file("dmesg"), &kept).context("cannot keep the log of a boot")?;
+            eprintln!(
+                "==> guest {0} hangs in its boot; the log is build/log/{0}.stalled; booting it once more",
+                self.name
+            );
+            boot = self.boot(&mut report)?;
         }
-        match self.boot(&mut report)? {
-            Boot::Ended(status) => Ok(status),
-            Boot::Stalled => Ok(None),
-        }
+        Ok(match boot {
+            Boot::Ended(status) => status,
+            Boot::Stalled => None,
+        })
     }
 
+    /// Boots the guest and reports its events.
     fn boot(&self, report: &mut impl FnMut(Event<'_>)) -> Result<Boot> {
         let start = Instant::now();
         // A file takes all at once. QEMU does not make a console wait, so
@@ -137,13 +133,11 @@ impl Guest {
         let chardev = format!("file,id=hvc0,path={}", out.display());
         let mut qemu = Stopped(self.qemu(&accelerator(&self.kernel)?, &["-chardev", &chardev])?);
         let mut reader = Lines::open(&out)?;
-        let mut up = false;
-        let mut logged = (0, Instant::now());
+        let mut watch = Watch::new(self.file("dmesg"), start);
         loop {
             let ended = qemu.0.try_wait()?.is_some();
             reader.read(|text| {
                 if text == UP {
-                    up = true;
                     report(Event::Up);
                 } else {
                     report(Event::Line(text));
@@ -156,15 +150,8 @@ impl Guest {
             if start.elapsed() > self.limit {
                 return Ok(Boot::Ended(None));
             }
-            let length = fs::metadata(self.file("dmesg")).map_or(0, |log| log.len());
-            if length != logged.0 {
-                logged = (length, Instant::now());
-            }
-            if !up && logged.1.elapsed() > STALL {
-                up = self.dmesg().contains(INIT);
-                if !up {
-                    return Ok(Boot::Stalled);
-                }
+            if watch.has_stalled(Instant::now()) {
+                return Ok(Boot::Stalled);
             }
             thread::sleep(Duration::from_millis(100));
         }
@@ -264,6 +251,43 @@ impl Guest {
     }
 }
 
+/// Watches a kernel's log until the kernel starts init.
+struct Watch {
+    log: PathBuf,
+    length: u64,
+    /// When the log was seen to grow.
+    since: Instant,
+}
+
+impl Watch {
+    fn new(log: PathBuf, now: Instant) -> Self {
+        Self {
+            log,
+            length: 0,
+            since: now,
+        }
+    }
+
+    /// Returns whether the kernel hangs before init.
+    fn has_stalled(&mut self, now: Instant) -> bool {
+        let length = fs::metadata(&self.log).map_or(0, |log| log.len());
+        if length != self.length {
+            self.length = length;
+            self.since = now;
+        }
+        if now.duration_since(self.since) <= STALL {
+            return false;
+        }
+        let log = fs::read(&self.log).unwrap_or_default();
+        if String::from_utf8_lossy(&log).contains(INIT) {
+            // Its command may be silent for as long as it likes.
+            self.since = now;
+            return false;
+        }
+        true
+    }
+}
+
 /// A QEMU that is stopped with its value.
 struct Stopped(Child);
 
@@ -344,4 +368,27 @@ fn accelerator(kernel: &Kernel) -> Result<Vec<&'static str>> {
     } else {
         tcg
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_stalls_when_its_log_is_silent_before_init() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("dmesg");
+        let start = Instant::now();
+        let after = |stalls: u32| start + STALL * stalls + Duration::from_secs(stalls.into());
+        let mut watch = Watch::new(log.clone(), start);
+        assert!(!watch.has_stalled(start + STALL));
+        assert!(watch.has_stalled(after(1)));
+        fs::write(&log, "Serial: 8250/16550 driver\n").unwrap();
+        assert!(!watch.has_stalled(after(1)));
+        assert!(watch.has_stalled(after(2)));
+        fs::write(&log, format!("Run /src/vm/init {INIT}\n")).unwrap();
+        assert!(!watch.has_stalled(after(3)));
+        assert!(!watch.has_stalled(after(4)));
+        assert!(!watch.has_stalled(after(5)));
+    }
 }
