@@ -12,6 +12,7 @@
     improper_ctypes,
     missing_docs,
     non_camel_case_types,
+    non_upper_case_globals,
     unreachable_pub,
     clippy::all
 )]
@@ -39,6 +40,7 @@ pub(crate) use kernel::bindings::{
     memcg_stat_item_valid,
     memcg_vm_event_item_valid,
     memory_cgrp_subsys,
+    mm_struct,
     mutex,
     mutex_lock,
     mutex_trylock,

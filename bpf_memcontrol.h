@@ -18,6 +18,7 @@
 struct cgroup;
 struct cgroup_subsys_state;
 struct mem_cgroup;
+struct mm_struct;
 struct mutex;
 struct oom_control;
 struct page_counter;
@@ -44,31 +45,43 @@ int rust_bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
 int rust_bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,
 			    const char *message);
 int rust_bpf_out_of_memory(struct mem_cgroup *memcg, int order, u64 flags);
-int rust_bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info);
+int rust_bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info, u32 size);
 
 /*
- * Defined in bpf_memcontrol.rs, called by the struct_ops and the work item in
- * oom_ops.c, and by the OOM killer.
+ * Defined in bpf_memcontrol.rs, called by the struct_ops, the work items and the
+ * tracepoint's probe in oom_ops.c, and by the OOM killer.
  */
 int rust_bpf_oom_validate(struct bpf_oom_ops *ops);
 int rust_bpf_oom_reg(struct bpf_oom_ops *ops);
 void rust_bpf_oom_unreg(struct bpf_oom_ops *ops);
 int rust_bpf_oom_update(struct bpf_oom_ops *ops, struct bpf_oom_ops *old);
 bool rust_bpf_oom_prune_victims(void);
+int rust_bpf_oom_declare(struct mem_cgroup *memcg, int order, bool policies_only);
+void rust_bpf_oom_victim_marked(struct task_struct *task);
 bool rust_bpf_oom_handle(struct oom_control *oc);
 
 /* Defined in oom_ops.c, where Rust needs C. */
+int bpf_memcontrol_init_oom(void);
+void bpf_memcontrol_exit_oom(void);
 int bpf_memcontrol_register_oom_ops(void);
 int bpf_memcontrol_run_policy(const struct bpf_oom_ops *ops, struct oom_control *oc,
 			      struct cgroup *cgrp);
 u32 bpf_memcontrol_policy_prog_id(const struct bpf_oom_ops *ops);
+int bpf_memcontrol_pin_policy(const struct bpf_oom_ops *ops);
+void bpf_memcontrol_unpin_policy(const struct bpf_oom_ops *ops);
 void bpf_memcontrol_warn_no_progress(const char *name, u64 cgroup_id, int ret);
+int bpf_memcontrol_declare(struct mem_cgroup *memcg, int order, bool policies_only);
 bool bpf_memcontrol_out_of_memory(struct mem_cgroup *memcg, int order);
-bool bpf_memcontrol_victim_gone(struct task_struct *victim);
-bool bpf_memcontrol_is_pending_victim(struct task_struct *task);
-void bpf_memcontrol_scan_processes(int (*fn)(struct task_struct *task, void *arg), void *arg);
+bool bpf_memcontrol_ask_policies(struct mem_cgroup *memcg, int order);
+u64 bpf_memcontrol_current_root_id(void);
+struct task_struct *bpf_memcontrol_get_thread_with_mm(struct task_struct *task);
+struct mm_struct *bpf_memcontrol_victim_mm(struct task_struct *victim);
+unsigned long bpf_memcontrol_mm_pages(struct mm_struct *mm);
+bool bpf_memcontrol_mm_is_empty(struct mm_struct *mm);
+bool bpf_memcontrol_mm_is_given_up(struct mm_struct *mm);
+unsigned long bpf_memcontrol_domain_pages(struct mem_cgroup *memcg);
+void bpf_memcontrol_scan_strays(int (*fn)(struct task_struct *task, void *arg), void *arg);
 void bpf_memcontrol_schedule_prune(void);
-void bpf_memcontrol_cancel_prune(void);
 
 /*
  * Declared by the kernel in <linux/bpf.h> and <linux/oom.h>, which
@@ -83,7 +96,6 @@ int oom_kill_task(struct oom_control *oc, struct task_struct *task,
 		  const char *message);
 
 /* Defined in kfuncs.c. */
-bool is_bpf_memcontrol_kfunc(u32 kfunc_id);
 int bpf_memcontrol_register_kfuncs(void);
 
 /* Defined in helpers.c: wrappers of inlines. */

@@ -56,7 +56,10 @@ pub mod policy;
 pub mod stat;
 pub mod victim;
 
-use core::ptr::NonNull;
+use core::{
+    ptr,
+    ptr::NonNull, //
+};
 use css::Css;
 use kernel::{
     error::from_result,
@@ -82,6 +85,7 @@ use stat::{
     StatItem,
     VmEvent, //
 };
+use victim::Settled;
 
 module! {
     type: BpfMemcontrol,
@@ -91,21 +95,20 @@ module! {
     license: "GPL",
 }
 
-struct BpfMemcontrol;
+struct BpfMemcontrol {
+    _tracking: victim::Tracking,
+}
 
 impl kernel::Module for BpfMemcontrol {
     fn init(module: &'static ThisModule) -> Result<Self> {
         // SAFETY: The module is initialised once, and registers the struct_ops after this.
         unsafe { policy::init() };
-        // SAFETY: `policy::init()` was called just before.
+        let tracking = victim::Tracking::start()?;
+        // SAFETY: `policy::init()` was called above.
         unsafe { btf::register(module) }?;
-        Ok(Self)
-    }
-}
-
-impl Drop for BpfMemcontrol {
-    fn drop(&mut self) {
-        victim::release_all();
+        Ok(Self {
+            _tracking: tracking,
+        })
     }
 }
 
@@ -253,9 +256,13 @@ unsafe extern "C" fn rust_bpf_oom_kill_process(
     // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
     let mut lock = unsafe { Locked::assume() };
     from_result(|| {
-        let count = victim::kill_process(oc, task, message, &mut lock)?;
-        policy::add_kills(count, &mut lock);
-        Ok(0)
+        policy::check_may_kill(&mut lock)?;
+        let settled = victim::kill_process(oc, task, message, &mut lock)?;
+        policy::note_progress(settled, &mut lock);
+        Ok(match settled {
+            Settled::Killed(_) => 0,
+            Settled::Dying => bindings::BPF_OOM_DYING as c_int,
+        })
     })
 }
 
@@ -279,10 +286,14 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
     // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
     let mut lock = unsafe { Locked::assume() };
     from_result(|| {
-        let count = victim::kill_memcg(oc, memcg, message, &mut lock)?;
-        policy::add_kills(count, &mut lock);
-        // CAST: There are fewer processes than a `c_int` counts.
-        Ok(count as c_int)
+        policy::check_may_kill(&mut lock)?;
+        let settled = victim::kill_memcg(oc, memcg, message, &mut lock)?;
+        policy::note_progress(settled, &mut lock);
+        Ok(match settled {
+            // CAST: There are fewer processes than a `c_int` counts.
+            Settled::Killed(count) => count as c_int,
+            Settled::Dying => 0,
+        })
     })
 }
 
@@ -299,22 +310,27 @@ unsafe extern "C" fn rust_bpf_out_of_memory(
     declared_in_header!(rust_bpf_out_of_memory);
     // SAFETY: By the safety requirements.
     let memcg = (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) });
-    from_result(|| policy::out_of_memory(memcg, order, flags).map(|()| 0))
+    from_result(|| policy::request_oom(memcg, order, flags).map(|()| 0))
 }
 
 /// # Safety
 ///
-/// `info` must be valid for writes until the function returns. The function may sleep.
+/// `info` must be valid for writes of `size` bytes until the function returns. The function may
+/// sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_policy_info(
     cgroup_id: u64,
     info: *mut bindings::bpf_oom_policy_info,
+    size: u32,
 ) -> c_int {
     declared_in_header!(rust_bpf_oom_policy_info);
     from_result(|| {
-        let found = policy::curr_or_next(cgroup_id)?;
-        // SAFETY: By the safety requirements. A program's memory need not be aligned.
-        unsafe { info.write_unaligned(found) };
+        // CAST: A `usize` is as wide as a `u32` or wider.
+        let size = policy::info_size(size as usize)?;
+        let found = policy::curr_or_next(cgroup_id, size)?;
+        // SAFETY: By the safety requirements; `size` is not more than that of either. A program's
+        // memory need not be aligned, and bytes need no alignment.
+        unsafe { ptr::copy_nonoverlapping((&raw const found).cast::<u8>(), info.cast(), size) };
         Ok(0)
     })
 }
@@ -388,15 +404,47 @@ unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
 
 /// # Safety
 ///
-/// `oc` must be the argument of an `out_of_memory()` that is running, and `oom_lock` must be held,
-/// until the function returns. The function may sleep.
+/// Unless `memcg` is null, a reference to it must be held until the function returns. The caller must
+/// not hold `oom_lock`. The function may sleep.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_declare(
+    memcg: *mut bindings::mem_cgroup,
+    order: c_int,
+    policies_only: bool,
+) -> c_int {
+    declared_in_header!(rust_bpf_oom_declare);
+    // SAFETY: By the safety requirements.
+    let memcg = (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) });
+    from_result(|| policy::declare(memcg, order, policies_only).map(|()| 0))
+}
+
+/// # Safety
+///
+/// `task` must be valid, and `oom_lock` must be held, until the function returns. A caller in this
+/// module must have borrowed its evidence of the lock.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_victim_marked(task: *mut bindings::task_struct) {
+    declared_in_header!(rust_bpf_oom_victim_marked);
+    // CAST: `Task` is a transparent wrapper of `task_struct`.
+    let task = task.cast::<Task>();
+    // SAFETY: By the safety requirements.
+    let task = unsafe { &*task };
+    // SAFETY: By the safety requirements. Where this module kills, it has borrowed the evidence.
+    let mut lock = unsafe { Locked::assume() };
+    victim::add(task, &mut lock);
+}
+
+/// # Safety
+///
+/// `oc` must be the argument of an `out_of_memory()` that is running, or one like it, and `oom_lock`
+/// must be held, until the function returns. The function may sleep.
 #[no_mangle]
 unsafe extern "C" fn rust_bpf_oom_handle(oc: *mut bindings::oom_control) -> bool {
     declared_in_header!(rust_bpf_oom_handle);
     // SAFETY: By the safety requirements.
     let oc = unsafe { OomControl::from_raw(oc) };
-    // SAFETY: By the safety requirements. Where this module calls `out_of_memory()` itself, it
-    // borrows its evidence for the call.
+    // SAFETY: By the safety requirements. Where this module calls `out_of_memory()` or this function
+    // itself, it borrows its evidence for the call.
     let mut lock = unsafe { Locked::assume() };
     policy::handle(oc, &mut lock)
 }

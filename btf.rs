@@ -46,8 +46,13 @@ pub(crate) unsafe fn register(module: &'static ThisModule) -> Result {
     // This comes last, because policies can be attached from here on.
     // SAFETY: By the safety requirements, everything that attaching a policy needs is initialised.
     let ret = unsafe { bindings::bpf_memcontrol_register_oom_ops() };
-    to_result(ret)
-        .inspect_err(|e| pr_err!("no OOM policies: registration failed: {}\n", e.to_errno()))
+    to_result(ret).inspect_err(|e| {
+        if *e == EINVAL {
+            pr_err!("no OOM policies: the kernel has OOM kfuncs or a bpf_oom_ops of its own\n");
+        } else {
+            pr_err!("no OOM policies: registration failed: {}\n", e.to_errno());
+        }
+    })
 }
 
 /// Returns whether a module was built with BTF; code in the kernel image shares the image's BTF.

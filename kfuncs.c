@@ -193,13 +193,6 @@ BTF_ID_FLAGS(func, bpf_mem_cgroup_flush_stats, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, bpf_task_is_oom_victim, KF_RCU)
 BTF_KFUNCS_END(bpf_memcontrol_kfuncs)
 
-#ifndef MODULE
-bool is_bpf_memcontrol_kfunc(u32 kfunc_id)
-{
-	return btf_id_set8_contains(&bpf_memcontrol_kfuncs, kfunc_id);
-}
-#endif
-
 static const struct btf_kfunc_id_set bpf_memcontrol_kfunc_set = {
 	.owner = THIS_MODULE,
 	.set = &bpf_memcontrol_kfuncs,

@@ -136,8 +136,9 @@ impl<T> Protected<T> {
 ///
 /// # Invariants
 ///
-/// `out_of_memory()` was called with it and has not returned: its memory cgroup, if it has one, is
-/// referenced, and the current context holds `oom_lock`.
+/// `out_of_memory()` was called with it and has not returned, or this module asks the policies about
+/// it as that function does: its memory cgroup, if it has one, is referenced, and the current context
+/// holds `oom_lock`.
 #[repr(transparent)]
 pub struct OomControl(Opaque<bindings::oom_control>);
 
@@ -146,13 +147,13 @@ impl OomControl {
     ///
     /// # Safety
     ///
-    /// The current context must have called `out_of_memory()` with `ptr`, and that call must not
-    /// return for the duration of `'a`.
+    /// For the duration of `'a`, `ptr` must point to an `oom_control` whose memory cgroup is null or
+    /// referenced, and the current context must hold `oom_lock`.
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::oom_control) -> &'a Self {
         // CAST: `OomControl` is a transparent wrapper of `oom_control`.
         let oc = ptr.cast::<Self>();
         // SAFETY: By the safety requirements.
-        // INVARIANT: By the same requirements; every caller of `out_of_memory()` holds `oom_lock`.
+        // INVARIANT: By the same requirements.
         unsafe { &*oc }
     }
 
@@ -187,24 +188,12 @@ impl OomControl {
         }
     }
 
-    /// Calls a function for every OOM victim in the OOM's domain that the kernel waits for before
-    /// it kills another process. Victims that have begun to exit are hidden from this walk, as they
-    /// are from the kernel's. The function must not sleep.
-    ///
-    /// C source: `oom_evaluate_task()` in `mm/oom_kill.c`.
-    pub fn scan_pending_victims<F: FnMut(&Task)>(&self, mut function: F) {
-        let only_pending = |task: &Task| {
-            // SAFETY: The pointer is valid because of the reference to the task.
-            if unsafe { bindings::bpf_memcontrol_is_pending_victim(task.as_ptr()) } {
-                function(task);
-            }
-            ControlFlow::Continue(())
-        };
-        match self.memcg() {
-            // This fails only for the root, which is never the `memcg` of an OOM.
-            Some(memcg) => _ = memcg.scan_tasks(only_pending),
-            None => scan_processes(only_pending),
-        }
+    /// Returns how many pages may be used in the memory cgroup that is out of memory, or in the
+    /// whole system.
+    pub fn pages(&self) -> usize {
+        let memcg = self.memcg().map_or(ptr::null_mut(), MemCgroup::as_raw);
+        // SAFETY: The memory cgroup is referenced by the type invariant, or null.
+        unsafe { bindings::bpf_memcontrol_domain_pages(memcg) }
     }
 
     /// Returns the memory cgroup whose processes must all be killed along with a task, because of
@@ -223,48 +212,72 @@ impl OomControl {
         (!group.is_null()).then(|| unsafe { MemCgroup::from_raw_owned(group) })
     }
 
-    /// Makes the process of a task an OOM victim and kills it. With `report`, the whole report of
-    /// the OOM goes to the kernel's log.
+    /// Makes the process of a task an OOM victim and kills it, unless it is dying already. With
+    /// `report`, the whole report of the OOM goes to the kernel's log.
     ///
     /// # Errors
     ///
-    /// - `ESRCH` when killing the process frees no memory, because it is exiting already.
+    /// - `ESRCH` when killing the process frees no memory.
     /// - `EPERM` when the process must not be killed: init, a kernel thread, `oom_score_adj` -1000.
     ///
     /// C source: `oom_kill_task()` in `mm/oom_kill.c`.
-    pub fn kill(&self, task: &Task, message: &CStr, report: bool, _lock: &mut Locked) -> Result {
+    pub fn kill(
+        &self,
+        task: &Task,
+        message: &CStr,
+        report: bool,
+        _lock: &mut Locked,
+    ) -> Result<KillResult> {
         let oc = if report {
             self.as_raw()
         } else {
             ptr::null_mut()
         };
         // SAFETY: The task and the OOM are valid, the lock is held, and the message is a string.
-        to_result(unsafe { bindings::oom_kill_task(oc, task.as_ptr(), message.as_char_ptr()) })
+        let ret = unsafe { bindings::oom_kill_task(oc, task.as_ptr(), message.as_char_ptr()) };
+        to_result(ret)?;
+        Ok(match ret {
+            0 => KillResult::Killed,
+            _ => KillResult::Dying,
+        })
     }
 }
 
-/// Calls a function for every process of the system, until it returns `Break`. The function must
-/// not sleep.
-///
-/// C source: `for_each_process()`.
-fn scan_processes<F: FnMut(&Task) -> ControlFlow<()>>(mut function: F) {
+/// The result of a kill. In either case, memory is on its way.
+pub enum KillResult {
+    /// The process was killed.
+    Killed,
+    /// The process was dying already.
+    Dying,
+}
+
+/// Calls a function for a thread of each process whose leader exited before its other threads, until
+/// it returns `Break`. The thread has memory. The function must not sleep.
+pub fn scan_strays<F: FnMut(&Task) -> ControlFlow<()>>(mut function: F) {
     let arg = ptr::from_mut(&mut function).cast();
     // SAFETY: The C function holds the RCU read lock, which keeps the tasks that it passes to the
     // callback, and calls the callback only until it returns.
-    unsafe { bindings::bpf_memcontrol_scan_processes(Some(call_with_task::<F>), arg) };
+    unsafe { bindings::bpf_memcontrol_scan_strays(Some(call_with_task::<F>), arg) };
 }
 
-/// Runs the OOM killer for a memory cgroup, or for the whole system with `None` or the root.
+/// Runs the OOM killer for a memory cgroup, or for the whole system with `None`.
 /// Returns whether a process was killed or an earlier victim is still dying. As always with the OOM
-/// killer, the kernel may panic when nothing in the whole system can be killed.
+/// killer, the kernel may panic when nothing in the whole system can be killed. The memory cgroup must
+/// not be the root, for which the C function has a `BUG_ON()`.
 ///
 /// C source: `out_of_memory()` in `mm/oom_kill.c`.
 pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, _lock: &mut Locked) -> bool {
-    // The C function scans the tasks of a memory cgroup, which has a `BUG_ON()` for the root.
-    let memcg = memcg.filter(|memcg| !memcg.is_root());
     let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
     // SAFETY: The memory cgroup is referenced, and the lock is held.
     unsafe { bindings::bpf_memcontrol_out_of_memory(memcg, order) }
+}
+
+/// Asks the policies about an OOM as the OOM killer does, and leaves it at that. Returns whether a
+/// process was killed or the memory of one is on its way.
+pub fn ask_policies(memcg: Option<&MemCgroup>, order: c_int, _lock: &mut Locked) -> bool {
+    let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
+    // SAFETY: The memory cgroup is referenced, and the lock is held.
+    unsafe { bindings::bpf_memcontrol_ask_policies(memcg, order) }
 }
 
 #[kernel::macros::kunit_tests(rust_bpf_memcontrol_oom)]

@@ -4,7 +4,8 @@
 //!
 //! A policy is a `struct bpf_oom_ops`, attached to a cgroup by its id. When an OOM occurs, the
 //! policies of the cgroup that is out of memory and of its ancestors run, from the bottom up, until
-//! one kills. When none does, the kernel decides.
+//! one settles it. When none does, the kernel decides. A passive policy cannot kill, and with it, an
+//! OOM takes the course that it takes without.
 //!
 //! The registry is protected by `oom_lock`, which the kernel holds while it handles an OOM. A
 //! policy that was detached or replaced is therefore not running, and does not run again.
@@ -25,9 +26,14 @@ use crate::{
         OomControl,
         Protected, //
     },
-    victim, //
+    victim::{
+        self,
+        Memory,
+        Settled, //
+    },
 };
 use core::{
+    mem::offset_of,
     ptr,
     ptr::NonNull, //
 };
@@ -48,6 +54,8 @@ use kernel::{
 /// The value that a policy returns to pass an OOM on.
 const PASS: c_int = 0;
 
+const PASSIVE: u64 = bindings::bpf_oom_policy_flags_BPF_OOM_PASSIVE as u64;
+
 /// The type of the function that the kernel calls for an OOM.
 pub type Handler = unsafe extern "C" fn(oc: *mut bindings::oom_control) -> bool;
 
@@ -61,15 +69,34 @@ kernel::sync::global_lock! {
 /// The attached policies.
 static REGISTRY: Protected<Registry> = Protected::new(Registry {
     policies: None,
-    kills: 0,
+    progress: Progress::NONE,
 });
 
 struct Registry {
     /// The policies by cgroup id; `None` until the first use, because a static cannot call
     /// `RBTree::new()`.
     policies: Option<RBTree<u64, Policy>>,
-    /// The number of processes that the running policy has killed.
+    /// The progress of the running policy.
+    progress: Progress,
+}
+
+/// The progress of a policy in an OOM.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// The policy may kill.
+    may_kill: bool,
+    /// The number of processes that it has killed.
     kills: u32,
+    /// It has killed, or found a process whose memory is on its way.
+    settled: bool,
+}
+
+impl Progress {
+    const NONE: Self = Self {
+        may_kill: false,
+        kills: 0,
+        settled: false,
+    };
 }
 
 impl Registry {
@@ -79,6 +106,10 @@ impl Registry {
 }
 
 /// An attached policy. `kills` counts processes; the other counters count OOMs.
+///
+/// # Invariants
+///
+/// The program of `ops` is pinned: no program of type `EXT` replaces its functions.
 struct Policy {
     ops: Ops,
     handled: u64,
@@ -88,14 +119,27 @@ struct Policy {
 }
 
 impl Policy {
-    fn new(ops: Ops) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// `EBUSY` when a program of type `EXT` replaces a function of the policy's program.
+    fn new(ops: Ops) -> Result<Self> {
+        // SAFETY: Valid by the invariant of `Ops`.
+        to_result(unsafe { bindings::bpf_memcontrol_pin_policy(ops.0.as_ptr()) })?;
+        // INVARIANT: The program was just pinned.
+        Ok(Self {
             ops,
             handled: 0,
             passed: 0,
             no_progress: 0,
             kills: 0,
-        }
+        })
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        // SAFETY: Valid by the invariant of `Ops`; pinned by the type invariant.
+        unsafe { bindings::bpf_memcontrol_unpin_policy(self.ops.0.as_ptr()) };
     }
 }
 
@@ -117,10 +161,13 @@ impl Ops {
     /// Returns the id of the cgroup to attach to.
     fn cgroup_id(self) -> u64 {
         // SAFETY: Valid by the type invariant.
-        match unsafe { (*self.0.as_ptr()).cgroup_id } {
-            0 => Cgroup::root().id(),
-            id => id,
-        }
+        unsafe { (*self.0.as_ptr()).cgroup_id }
+    }
+
+    /// Returns whether the policy must not kill.
+    fn is_passive(self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { (*self.0.as_ptr()).flags & PASSIVE != 0 }
     }
 
     /// Returns the name, with the NUL that ends it.
@@ -151,12 +198,11 @@ pub unsafe fn init() {
     unsafe { ATTACHING.init() };
 }
 
-/// Handles an OOM. Returns true when a policy has killed a process, or when an earlier victim is
-/// still freeing its memory; otherwise the kernel has to decide.
+/// Handles an OOM. Returns true when a policy has killed a process, or when the memory of one is on
+/// its way; otherwise the kernel has to decide. Where no policy that kills governs the OOM, the
+/// kernel always has.
 pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
-    if victim::memory_is_awaited(oc, lock) {
-        return true;
-    }
+    victim::note_domain(oc, lock);
     let root;
     let memcg = match oc.memcg() {
         Some(memcg) => memcg,
@@ -168,7 +214,17 @@ pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
             }
         }
     };
-    let mut next = memcg.dfl_cgroup();
+    let first = memcg.dfl_cgroup();
+    let Some(passive) = are_passive(first, lock) else {
+        return false;
+    };
+    match victim::memory_for(oc, lock) {
+        Some(Memory::Freed) => return true,
+        // The kernel waits for it as well, in its own way.
+        Some(Memory::Awaited) => return !passive,
+        None => {}
+    }
+    let mut next = first;
     while let Some(cgroup) = next {
         if run_policy(cgroup, oc, lock) {
             return true;
@@ -178,7 +234,23 @@ pub fn handle(oc: &OomControl, lock: &mut Locked) -> bool {
     false
 }
 
-/// Runs the policy of a cgroup for an OOM. Returns whether the cgroup has a policy and it killed.
+/// Returns whether all policies of a cgroup and its ancestors are passive; `None` when there is no
+/// policy.
+fn are_passive(first: Option<&Cgroup>, lock: &mut Locked) -> Option<bool> {
+    let policies = REGISTRY.get(lock).policies();
+    let mut passive = None;
+    let mut next = first;
+    while let Some(cgroup) = next {
+        if let Some(policy) = policies.get(&cgroup.id()) {
+            passive = Some(policy.ops.is_passive() && passive.unwrap_or(true));
+        }
+        next = cgroup.parent();
+    }
+    passive
+}
+
+/// Runs the policy of a cgroup for an OOM. Returns whether the cgroup has a policy and it settled
+/// the OOM.
 fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     let id = cgroup.id();
     let registry = REGISTRY.get(lock);
@@ -186,48 +258,67 @@ fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
         return false;
     };
     let ops = policy.ops;
-    registry.kills = 0;
+    registry.progress = Progress {
+        may_kill: !ops.is_passive(),
+        ..Progress::NONE
+    };
 
     let ret = ops.handle_out_of_memory(oc, cgroup, lock);
 
     let registry = REGISTRY.get(lock);
-    let kills = registry.kills;
+    let progress = registry.progress;
     if let Some(policy) = registry.policies().get_mut(&id) {
-        // Its kills count, not its return value.
-        let count = match (kills, ret) {
-            (0, PASS) => &mut policy.passed,
-            (0, _) => &mut policy.no_progress,
-            _ => &mut policy.handled,
+        // Its progress counts, not its return value.
+        let count = match (progress.settled, ret) {
+            (true, _) => &mut policy.handled,
+            (false, PASS) => &mut policy.passed,
+            (false, _) => &mut policy.no_progress,
         };
         *count = count.wrapping_add(1);
-        policy.kills = policy.kills.wrapping_add(kills.into());
+        policy.kills = policy.kills.wrapping_add(progress.kills.into());
     }
-    if kills == 0 && ret != PASS {
+    if !progress.settled && ret != PASS {
         let name = ops.name();
         // SAFETY: The name is a string by the invariant of `Ops`.
         unsafe { bindings::bpf_memcontrol_warn_no_progress(name.as_ptr(), id, ret) };
     }
-    kills != 0
+    progress.settled
 }
 
-/// Adds to the number of processes that the running policy has killed.
-pub fn add_kills(count: u32, lock: &mut Locked) {
-    let registry = REGISTRY.get(lock);
-    registry.kills = registry.kills.wrapping_add(count);
+/// Checks that the running policy may kill.
+///
+/// # Errors
+///
+/// `EPERM` when it is passive.
+pub fn check_may_kill(lock: &mut Locked) -> Result {
+    if REGISTRY.get(lock).progress.may_kill {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+/// Notes the progress of the running policy.
+pub fn note_progress(settled: Settled, lock: &mut Locked) {
+    let progress = &mut REGISTRY.get(lock).progress;
+    progress.settled = true;
+    if let Settled::Killed(count) = settled {
+        progress.kills = progress.kills.wrapping_add(count);
+    }
 }
 
 /// Checks a map when it is loaded.
 ///
 /// # Errors
 ///
-/// `EINVAL` when it has no `handle_out_of_memory()`, or when its name is not a string of printable
-/// characters.
+/// `EINVAL` when it has no `handle_out_of_memory()`, flags that do not exist, or a name that is not a
+/// string of printable characters.
 pub fn validate(ops: &bindings::bpf_oom_ops) -> Result {
     let mut name = ops.name.split(|c| *c == 0);
     let printable = name.next().is_some_and(|name| {
         name.len() < ops.name.len() && name.iter().all(|c| matches!(*c, b' '..=b'~'))
     });
-    if ops.handle_out_of_memory.is_none() || !printable {
+    if ops.handle_out_of_memory.is_none() || ops.flags & !PASSIVE != 0 || !printable {
         return Err(EINVAL);
     }
     Ok(())
@@ -275,7 +366,8 @@ fn check_cgroup(id: u64) -> Result {
 /// - `EOPNOTSUPP` when the memory controller is not enabled in the cgroup, is not on the default
 ///   hierarchy, or is disabled.
 /// - `EEXIST` when the cgroup has a policy.
-/// - `EBUSY` when another module uses the kernel's hook.
+/// - `EBUSY` when another module uses the kernel's hook, or a program of type `EXT` replaces a
+///   function of the policy's program.
 /// - `ENOMEM`.
 ///
 /// # Safety
@@ -290,7 +382,7 @@ pub unsafe fn reg(ops: NonNull<bindings::bpf_oom_ops>, handler: Handler) -> Resu
     check_capability()?;
     let id = ops.cgroup_id();
     check_cgroup(id)?;
-    let node = RBTreeNode::new(id, Policy::new(ops), GFP_KERNEL)?;
+    let node = RBTreeNode::new(id, Policy::new(ops)?, GFP_KERNEL)?;
 
     let _attaching = ATTACHING.lock();
     let first = {
@@ -345,6 +437,7 @@ pub unsafe fn unreg(ops: NonNull<bindings::bpf_oom_ops>) {
 /// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
 /// - `EINVAL` when the new policy is for another cgroup.
 /// - `ENOENT` when the old one is not attached.
+/// - `EBUSY` as for [`reg()`].
 ///
 /// # Safety
 ///
@@ -361,25 +454,38 @@ pub unsafe fn update(
     if new.cgroup_id() != id {
         return Err(EINVAL);
     }
+    let policy = Policy::new(new)?;
     let _attaching = ATTACHING.lock();
     let mut lock = oom::lock();
     let policies = REGISTRY.get(&mut lock).policies();
     match policies.get_mut(&id) {
-        Some(policy) if policy.ops == old => {
-            *policy = Policy::new(new);
+        Some(attached) if attached.ops == old => {
+            *attached = policy;
             Ok(())
         }
         _ => Err(ENOENT),
     }
 }
 
+/// Returns how much of a `bpf_oom_policy_info` a program gets that has room for `size` bytes.
+///
+/// # Errors
+///
+/// `EINVAL` when that is not enough for the members that say what it got.
+pub fn info_size(size: usize) -> Result<usize> {
+    if size < offset_of!(bindings::bpf_oom_policy_info, handled) {
+        return Err(EINVAL);
+    }
+    Ok(size.min(size_of::<bindings::bpf_oom_policy_info>()))
+}
+
 /// Describes the policy of cgroup `id` or, if it has none, of the next higher cgroup id that has
-/// one. May sleep.
+/// one, to a program that gets `size` bytes of it. May sleep.
 ///
 /// # Errors
 ///
 /// `ENOENT` when no such policy is attached.
-pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
+pub fn curr_or_next(id: u64, size: usize) -> Result<bindings::bpf_oom_policy_info> {
     let mut lock = oom::lock();
     let policies = REGISTRY.get(&mut lock).policies();
     let cursor = policies.cursor_lower_bound(&id).ok_or(ENOENT)?;
@@ -387,7 +493,8 @@ pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
     let ops = policy.ops.0.as_ptr();
     Ok(bindings::bpf_oom_policy_info {
         version: bindings::BPF_OOM_POLICY_INFO_VERSION,
-        size: size_of::<bindings::bpf_oom_policy_info>() as u32,
+        // CAST: The struct is small.
+        size: size as u32,
         cgroup_id: *cgroup_id,
         handled: policy.handled,
         passed: policy.passed,
@@ -401,25 +508,59 @@ pub fn curr_or_next(id: u64) -> Result<bindings::bpf_oom_policy_info> {
     })
 }
 
-/// Runs the OOM killer, which runs the policies, for a memory cgroup or, with `None`, for the whole
-/// system. May sleep.
+/// Has a worker declare an OOM for a memory cgroup or, with `BPF_OOM_SYSTEM`, for the whole system.
+/// May sleep.
 ///
 /// # Errors
 ///
-/// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace.
-/// - `EINVAL` when the page allocator would not run the OOM killer for `order`, or when `flags` is
-///   not 0.
+/// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace; for the whole system, also in any
+///   cgroup namespace but the host's.
+/// - `EINVAL` when the page allocator would not run the OOM killer for `order`, for flags that do not
+///   exist, and when the memory cgroup does not go with the flags.
+/// - `EOPNOTSUPP` when the memory cgroup is one of cgroup v1, which has an `oom_control` of its own.
 /// - `EBUSY` when an OOM is being handled.
 /// - `ESRCH` when there is nothing to kill.
-pub fn out_of_memory(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Result {
+pub fn request_oom(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Result {
+    const SYSTEM: u64 = bindings::bpf_oom_flags_BPF_OOM_SYSTEM as u64;
+    const POLICIES_ONLY: u64 = bindings::bpf_oom_flags_BPF_OOM_POLICIES_ONLY as u64;
+
     check_capability()?;
-    if !(0..=bindings::PAGE_ALLOC_COSTLY_ORDER as c_int).contains(&order) || flags != 0 {
+    let memcg = memcg.filter(|memcg| !memcg.is_root());
+    let for_system = flags & SYSTEM != 0;
+    if !(0..=bindings::PAGE_ALLOC_COSTLY_ORDER as c_int).contains(&order)
+        || flags & !(SYSTEM | POLICIES_ONLY) != 0
+        || for_system == memcg.is_some()
+    {
         return Err(EINVAL);
     }
+    // SAFETY: An FFI call with no requirements.
+    if for_system && unsafe { bindings::bpf_memcontrol_current_root_id() } != Cgroup::root().id() {
+        return Err(EPERM);
+    }
+    if memcg.is_some_and(|memcg| memcg.dfl_cgroup().is_none()) {
+        return Err(EOPNOTSUPP);
+    }
+    let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
+    // SAFETY: The memory cgroup stays referenced while the function waits for the worker.
+    to_result(unsafe { bindings::bpf_memcontrol_declare(memcg, order, flags & POLICIES_ONLY != 0) })
+}
+
+/// Runs the OOM killer, which runs the policies, or the policies alone. May sleep.
+///
+/// # Errors
+///
+/// - `EBUSY` when an OOM is being handled.
+/// - `ESRCH` when there is nothing to kill.
+pub fn declare(memcg: Option<&MemCgroup>, order: c_int, policies_only: bool) -> Result {
     let mut lock = oom::try_lock().ok_or(EBUSY)?;
     // Memory that is free by now does not settle this OOM: the caller declares it all the same.
     let _ = victim::prune(&mut lock);
-    if oom::out_of_memory(memcg, order, &mut lock) {
+    let settled = if policies_only {
+        oom::ask_policies(memcg, order, &mut lock)
+    } else {
+        oom::out_of_memory(memcg, order, &mut lock)
+    };
+    if settled {
         Ok(())
     } else {
         Err(ESRCH)
@@ -444,12 +585,22 @@ mod tests {
         let mut ops = bindings::bpf_oom_ops {
             handle_out_of_memory: Some(handler),
             cgroup_id: 0,
+            flags: 0,
             name: [0; bindings::BPF_OOM_NAME_MAX_LEN as usize],
         };
         for (to, from) in ops.name.iter_mut().zip(name) {
             *to = *from;
         }
         ops
+    }
+
+    #[test]
+    fn info_is_cut_to_the_room_that_a_program_has() {
+        let whole = size_of::<bindings::bpf_oom_policy_info>();
+        assert_eq!(info_size(15), Err(EINVAL));
+        assert_eq!(info_size(16), Ok(16));
+        assert_eq!(info_size(whole), Ok(whole));
+        assert_eq!(info_size(whole + 8), Ok(whole));
     }
 
     #[test]
@@ -461,6 +612,15 @@ mod tests {
     }
 
     #[test]
+    fn flags_must_exist() {
+        let mut ops = ops(b"a policy");
+        ops.flags = PASSIVE;
+        assert_eq!(validate(&ops), Ok(()));
+        ops.flags = PASSIVE << 1;
+        assert_eq!(validate(&ops), Err(EINVAL));
+    }
+
+    #[test]
     fn name_must_be_printable_and_terminated() {
         let long = [b'x'; bindings::BPF_OOM_NAME_MAX_LEN as usize];
         assert_eq!(validate(&ops(b"")), Ok(()));
@@ -468,14 +628,5 @@ mod tests {
         assert_eq!(validate(&ops(&long)), Err(EINVAL));
         assert_eq!(validate(&ops(b"a\npolicy")), Err(EINVAL));
         assert_eq!(validate(&ops(b"\xff")), Err(EINVAL));
-    }
-
-    #[test]
-    fn cgroup_id_0_means_the_root() {
-        let mut ops = ops(b"");
-        // INVARIANT: The map stays for the duration of the test; it is not registered.
-        let id = Ops(NonNull::from(&mut ops)).cgroup_id();
-        assert_eq!(id, Cgroup::root().id());
-        assert!(Cgroup::root().parent().is_none());
     }
 }

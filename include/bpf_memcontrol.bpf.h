@@ -29,13 +29,13 @@ void bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg) __ksym;
 #define BPF_MEMCG_INVALID (~0UL)
 
 /*
- * The return values of handle_out_of_memory() in struct bpf_oom_ops. When the policy
- * killed nothing, the OOM is passed on in either case.
+ * The return values of handle_out_of_memory() in struct bpf_oom_ops. They are only
+ * reported: the results of the kills below decide whether the OOM is passed on.
  */
 #define BPF_OOM_PASS	0
 #define BPF_OOM_HANDLED	1
 
-/* For sleepable bpf_oom_ops programs. */
+/* For sleepable bpf_oom_ops programs. A result of 0 or more settles the OOM. */
 int bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
 			 const char *message__str) __ksym;
 int bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,
@@ -46,6 +46,7 @@ bool bpf_task_is_oom_victim(struct task_struct *task) __ksym;
 
 /* For SEC("syscall") programs. */
 int bpf_out_of_memory(struct mem_cgroup *memcg__nullable, int order, u64 flags) __ksym;
-int bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info) __ksym;
+int bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info,
+			u32 info__sz) __ksym;
 
 #endif /* __BPF_MEMCONTROL_BPF_H */

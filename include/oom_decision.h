@@ -43,8 +43,9 @@ enum oom_verdict {
 	OOM_SMALLER	= 1,	/* eligible, ranks lower */
 	OOM_PROTECTED	= 2,	/* within its memory.min or memory.low */
 	OOM_OMITTED	= 3,	/* its entry is OOM_OMIT */
-	OOM_DYING	= 4,	/* the kill returned -ESRCH: its processes are exiting already */
+	OOM_DYING	= 4,	/* the choice, not killed: its memory is on its way already */
 	OOM_REFUSED	= 5,	/* the kill returned -EPERM: its processes must not be killed */
+	OOM_GONE	= 6,	/* the kill returned -ESRCH: its processes have no memory to come */
 };
 
 struct oom_candidate {
@@ -57,7 +58,7 @@ struct oom_candidate {
 };
 
 /* Raise this with every change of struct oom_decision or of the enums that it holds. */
-#define OOM_DECISION_VERSION	1
+#define OOM_DECISION_VERSION	2
 
 struct oom_decision {
 	__u32 version;		/* OOM_DECISION_VERSION */

@@ -2,7 +2,8 @@
 /*
  * The common part of the policies in policies/. They rank the memory cgroups that
  * an OOM may kill, kill the first one that can be killed, and write the decision to
- * a ring buffer.
+ * a ring buffer. A candidate whose memory is on its way already ends the search,
+ * too: no other process has to die for it.
  *
  * A policy includes this file, and defines oom_judge(), which classifies a cgroup,
  * and oom_kill(), which kills it. It calls oom_decide() when the kernel asks.
@@ -48,8 +49,9 @@ static void oom_judge(struct mem_cgroup *memcg, u64 depth, struct oom_candidate 
 
 /*
  * The policy defines this function. It kills @memcg, or a process in it. Returns
- * the number of killed processes, or a negative errno. Must not kill when
- * OOM_DRY_RUN is 1.
+ * the number of killed processes, 0 when the memory of its choice is on its way
+ * already, or a negative errno. In a dry run it only makes the choice, and returns 0:
+ * the policy is passive, and cannot kill.
  */
 static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg);
 
@@ -60,9 +62,11 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg);
 
 #if OOM_DRY_RUN
 #define OOM_POLICY(policy)	audit_##policy
+#define OOM_POLICY_FLAGS	BPF_OOM_PASSIVE
 #define OOM_POLICY_NAME(name)	"audit-" name
 #else
 #define OOM_POLICY(policy)	policy
+#define OOM_POLICY_FLAGS	0
 #define OOM_POLICY_NAME(name)	name
 #endif
 
@@ -166,10 +170,12 @@ static void oom_choose(struct oom_control *oc)
 		decision.result = oom_kill_candidate(oc, candidate->cgroup_id);
 		if (decision.result >= 0) {
 			candidate->verdict = OOM_CHOSEN;
+			if (!decision.result && !OOM_DRY_RUN)
+				candidate->verdict = OOM_DYING;
 			decision.chosen_cgroup_id = candidate->cgroup_id;
 			break;
 		}
-		candidate->verdict = decision.result == -ESRCH ? OOM_DYING : OOM_REFUSED;
+		candidate->verdict = decision.result == -ESRCH ? OOM_GONE : OOM_REFUSED;
 	}
 }
 
@@ -196,7 +202,7 @@ static int oom_decide(struct oom_control *oc, struct cgroup *cgrp, const char *p
 
 	decision.took_ns = bpf_ktime_get_ns() - decision.time_ns;
 	bpf_ringbuf_output(&decisions, &decision, sizeof(decision), 0);
-	return decision.result > 0 ? BPF_OOM_HANDLED : BPF_OOM_PASS;
+	return decision.chosen_cgroup_id && !OOM_DRY_RUN ? BPF_OOM_HANDLED : BPF_OOM_PASS;
 }
 
 #endif /* __OOM_POLICY_BPF_H */

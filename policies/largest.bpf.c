@@ -91,5 +91,6 @@ int BPF_PROG(handle_out_of_memory, struct oom_control *oc, struct cgroup *cgrp)
 SEC(".struct_ops.link")
 struct bpf_oom_ops OOM_POLICY(largest) = {
 	.handle_out_of_memory = (void *)handle_out_of_memory,
+	.flags = OOM_POLICY_FLAGS,
 	.name = OOM_POLICY_NAME("largest"),
 };

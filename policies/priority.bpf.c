@@ -78,13 +78,14 @@ static u64 not_negative(s64 count)
 
 /*
  * Ranks the process of a thread: a process with more memory has a higher number,
- * and no two are equal. 0 when there is nothing to kill.
+ * and no two are equal. 0 for a thread that has no part in the memory: the leader
+ * of a process may have exited, and may be in another cgroup than its threads.
  */
 static u64 rank_of(struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
 
-	if (!mm || task->flags & PF_KTHREAD || bpf_task_is_oom_victim(task))
+	if (!mm || task->flags & PF_KTHREAD)
 		return 0;
 	return (COUNTED(mm, MM_ANONPAGES) + COUNTED(mm, MM_SHMEMPAGES)) << PID_BITS | task->tgid;
 }
@@ -99,12 +100,13 @@ static int kill_process(struct oom_control *oc, u64 rank)
 		return -ESRCH;
 	if (!OOM_DRY_RUN)
 		ret = bpf_oom_kill_process(oc, task, "priority: most memory in the chosen cgroup");
-	if (!ret) {
+	if (ret >= 0) {
 		decision.chosen_pid = pid;
 		bpf_probe_read_kernel_str(decision.comm, sizeof(decision.comm), task->comm);
+		ret = !OOM_DRY_RUN && ret != BPF_OOM_DYING;
 	}
 	bpf_task_release(task);
-	return ret ?: !OOM_DRY_RUN;
+	return ret;
 }
 
 static int kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg)
@@ -119,7 +121,7 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg)
 	struct oom_priority priority;
 	u64 highest, last = ~0ULL;
 	struct task_struct *task;
-	bool empty = true;
+	bool empty = true, spent = false;
 	int i, ret = -ESRCH;
 
 	get_priority(memcg, &priority);
@@ -128,14 +130,15 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg)
 
 	bpf_for(i, 0, MAX_TRIES) {
 		highest = 0;
-		/* Visits threads, because the leader of a process may have exited. */
+		/* Visits threads: not every leader has the memory, see rank_of(). */
 		bpf_for_each(css_task, task, &memcg->css, 0) {
 			u64 rank = rank_of(task);
 
 			empty = false;
 			if (task->signal->oom_score_adj == OOM_SCORE_ADJ_MIN)
 				ret = -EPERM;
-			else if (rank < last && rank > highest)
+			else if (rank < last && rank > highest &&
+				 !(spent && bpf_task_is_oom_victim(task)))
 				highest = rank;
 		}
 		if (!highest)
@@ -143,6 +146,11 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg)
 		ret = kill_process(oc, highest);
 		if (ret >= 0)
 			return ret;
+		/*
+		 * A victim that is waited for settles the OOM. One that was waited for in
+		 * vain does not, and any number of them must not hide the living.
+		 */
+		spent |= ret == -ESRCH;
 		last = highest;
 	}
 	/*
@@ -163,5 +171,6 @@ int BPF_PROG(handle_out_of_memory, struct oom_control *oc, struct cgroup *cgrp)
 SEC(".struct_ops.link")
 struct bpf_oom_ops OOM_POLICY(priority) = {
 	.handle_out_of_memory = (void *)handle_out_of_memory,
+	.flags = OOM_POLICY_FLAGS,
 	.name = OOM_POLICY_NAME("priority"),
 };

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A kernel that has these kfuncs itself refuses the module. */
+/* A kernel that has these kfuncs itself refuses the module, and says why. */
 #include <bpf/btf.h>
 #include "memcontrol_module.h"
+#include "memcontrol_oom.h"
 
 void serial_test_memcontrol_conflict(void)
 {
 	struct btf *vmlinux;
-	int id;
+	int id, log;
 
 	vmlinux = btf__load_vmlinux_btf();
 	if (!ASSERT_OK_PTR(vmlinux, "vmlinux BTF"))
@@ -22,6 +23,11 @@ void serial_test_memcontrol_conflict(void)
 		return;
 	}
 
+	log = kmsg_open();
+	if (!ASSERT_OK_FD(log, "kmsg"))
+		return;
 	ASSERT_EQ(module_load(), -EINVAL, "load");
+	ASSERT_EQ(kmsg_count(log, "their names are taken"), 1, "reason in the log");
+	close(log);
 	ASSERT_ERR(access(MEMCONTROL_BTF, F_OK), "module BTF");
 }

@@ -45,7 +45,7 @@ static void test_out_of_memory(void)
 		return;
 	ASSERT_EQ(oom_policy_info(calls, 0, &info), -ENOENT, "no policy");
 	if (start_child(&child, "/disabled", touch_memory_as_first, &size)) {
-		ASSERT_OK(oom_call(calls, 0, 0, 0), "bpf_out_of_memory");
+		ASSERT_OK(oom_call(calls, 0, 0, BPF_OOM_SYSTEM), "bpf_out_of_memory");
 		ASSERT_TRUE(was_oom_killed(wait_status(child.pid)), "killed");
 		close(child.ready_fd);
 	}

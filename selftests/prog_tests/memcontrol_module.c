@@ -4,8 +4,9 @@
 #include "memcontrol_module.h"
 #include "memcontrol_get.skel.h"
 #include "memcontrol_kptr.skel.h"
+#include "memcontrol_module.skel.h"
 
-#define ROUNDS	50
+#define ROUNDS	100
 
 static int count_kfuncs(void)
 {
@@ -143,21 +144,89 @@ cleanup:
 	cleanup_cgroup_environment();
 }
 
-static void test_rounds(void)
-{
-	int i;
+typedef int (*next_id_fn)(__u32 start, __u32 *next);
 
-	for (i = 0; i < ROUNDS; i++) {
-		if (!ASSERT_OK(module_unload_wait(), "unload") ||
-		    !ASSERT_FALSE(module_is_loaded(), "module BTF") ||
-		    !ASSERT_OK(module_load(), "load") ||
-		    !ASSERT_TRUE(module_is_loaded(), "module BTF"))
-			break;
-		/* Only sometimes: waiting for a closed program takes longer than the rest. */
-		if (i % 10 == 0)
-			check_usable();
-	}
-	ASSERT_EQ(i, ROUNDS, "rounds");
+static int count_ids(next_id_fn next_id)
+{
+	__u32 id = 0;
+	int nr = 0;
+
+	while (!next_id(id, &id))
+		nr++;
+	return nr;
+}
+
+/* Things that a module could leave behind when it is unloaded. */
+struct left {
+	int refs_of_vmlinux;
+	int btfs, progs, maps, links;
+};
+
+static struct left count_left(struct memcontrol_module *skel)
+{
+	run_syscall_prog(skel->progs.count_references);
+	return (struct left) {
+		.refs_of_vmlinux = skel->bss->references,
+		.btfs = count_ids(bpf_btf_get_next_id),
+		.progs = count_ids(bpf_prog_get_next_id),
+		.maps = count_ids(bpf_map_get_next_id),
+		.links = count_ids(bpf_link_get_next_id),
+	};
+}
+
+static bool is_more(const struct left *a, const struct left *b)
+{
+	return a->refs_of_vmlinux > b->refs_of_vmlinux || a->btfs > b->btfs ||
+	       a->progs > b->progs || a->maps > b->maps || a->links > b->links;
+}
+
+static bool run_round(int round)
+{
+	if (!ASSERT_OK(module_unload_wait(), "unload") ||
+	    !ASSERT_FALSE(module_is_loaded(), "module BTF") ||
+	    !ASSERT_OK(module_load(), "load") ||
+	    !ASSERT_TRUE(module_is_loaded(), "module BTF"))
+		return false;
+	/* Only sometimes: waiting for a closed program takes longer than the rest. */
+	if (round % 10 == 0)
+		check_usable();
+	return true;
+}
+
+/* Nothing is left of a module that was loaded and unloaded 100 times. */
+static void test_references(void)
+{
+	struct memcontrol_module *skel;
+	struct left before, after;
+	int round;
+
+	skel = memcontrol_module__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "open_and_load"))
+		return;
+	if (!ASSERT_OK(module_unload_wait(), "unload"))
+		goto destroy;
+	before = count_left(skel);
+	ASSERT_GT(before.refs_of_vmlinux, 0, "references of the kernel's BTF");
+	if (!ASSERT_OK(module_load(), "load"))
+		goto destroy;
+
+	for (round = 0; round < ROUNDS && run_round(round); round++)
+		;
+	ASSERT_EQ(round, ROUNDS, "rounds");
+	ASSERT_EQ(read_number(AT_FDCWD, "/sys/module/" MEMCONTROL_MODULE "/refcnt", NULL), 0,
+		  "references of the module");
+	ASSERT_OK(module_unload_wait(), "unload");
+	/* Programs are freed after grace periods: wait for that. */
+	poll_until((after = count_left(skel), !is_more(&after, &before)));
+	/* There may be less than before: what other tests have closed is freed meanwhile. */
+	ASSERT_LE(after.refs_of_vmlinux, before.refs_of_vmlinux, "references of the kernel's BTF");
+	ASSERT_LE(after.btfs, before.btfs, "BTF objects");
+	ASSERT_LE(after.progs, before.progs, "programs");
+	ASSERT_LE(after.maps, before.maps, "maps");
+	ASSERT_LE(after.links, before.links, "links");
+	ASSERT_OK(module_load(), "load");
+destroy:
+	memcontrol_module__destroy(skel);
 }
 
 static const struct memcontrol_subtest subtests[] = {
@@ -167,7 +236,7 @@ static const struct memcontrol_subtest subtests[] = {
 	SUBTEST(absent),
 	SUBTEST(in_use),
 	SUBTEST(kept),
-	SUBTEST(rounds),
+	SUBTEST(references),
 };
 
 void serial_test_memcontrol_module(void)

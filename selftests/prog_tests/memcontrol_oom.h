@@ -3,6 +3,7 @@
 #ifndef __MEMCONTROL_OOM_H
 #define __MEMCONTROL_OOM_H
 
+#include <errno.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -50,7 +51,7 @@ static inline bool oom_policy_counters(struct memcontrol_oom_calls *calls, __u64
 	return !oom_policy_info(calls, cgroup_id, info) && info->cgroup_id == cgroup_id;
 }
 
-/* Calls bpf_out_of_memory() for the memory cgroup of @cgroup_id, or for NULL when it is 0. */
+/* Calls bpf_out_of_memory() for the memory cgroup of @cgroup_id, or with NULL when it is 0. */
 static inline int oom_call(struct memcontrol_oom_calls *calls, __u64 cgroup_id, int order,
 			   __u64 flags)
 {
@@ -162,6 +163,37 @@ static inline int finish_hog(pid_t pid)
 static inline int run_hog(const char *path, size_t size)
 {
 	return finish_hog(start_hog(path, size));
+}
+
+/* Opens the kernel's log at its end. */
+static inline int kmsg_open(void)
+{
+	int fd;
+
+	fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	if (fd >= 0 && lseek(fd, 0, SEEK_END) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Counts the messages with @text that were logged since kmsg_open() or the last call. */
+static inline int kmsg_count(int fd, const char *text)
+{
+	char record[8192];
+	int count = 0;
+	ssize_t len;
+
+	for (;;) {
+		len = read(fd, record, sizeof(record) - 1);
+		if (len < 0 && errno == EPIPE)
+			continue;	/* overwritten before it was read */
+		if (len < 0)
+			return count;
+		record[len] = 0;
+		count += !!strstr(record, text);
+	}
 }
 
 #endif /* __MEMCONTROL_OOM_H */

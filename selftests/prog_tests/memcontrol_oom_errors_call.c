@@ -33,7 +33,7 @@ static struct memcontrol_oom_errors *attach(__u64 id, pid_t pid)
 static bool refused(int order, __u64 flags)
 {
 	return ASSERT_EQ(oom_call(calls, service_id, order, flags), -EINVAL, "memory cgroup") &&
-	       ASSERT_EQ(oom_call(calls, 0, order, flags), -EINVAL, "system");
+	       ASSERT_EQ(oom_call(calls, 0, order, flags | BPF_OOM_SYSTEM), -EINVAL, "system");
 }
 
 static void check_orders(void)
@@ -49,12 +49,33 @@ static void check_orders(void)
 
 static void check_flags(void)
 {
-	int bit;
+	__u64 flag;
 
-	for (bit = 0; bit < 64; bit++) {
-		if (!refused(0, 1ULL << bit))
+	for (flag = 2 * BPF_OOM_POLICIES_ONLY; flag; flag <<= 1) {
+		if (!refused(0, flag))
 			return;
 	}
+}
+
+/* NULL may be a bpf_get_mem_cgroup() that failed, and must not be taken for the whole system. */
+static void check_null(void)
+{
+	static const __u64 ids[] = { 0, ROOT_CGROUP_ID };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (!ASSERT_EQ(oom_call(calls, ids[i], 0, 0), -EINVAL, "no flag") ||
+		    !ASSERT_EQ(oom_call(calls, ids[i], 0, BPF_OOM_POLICIES_ONLY), -EINVAL,
+			       "another flag"))
+			return;
+	}
+}
+
+static void check_memcg_for_system(void)
+{
+	if (ASSERT_EQ(oom_call(calls, service_id, 0, BPF_OOM_SYSTEM), -EINVAL, "memory cgroup"))
+		ASSERT_EQ(oom_call(calls, service_id, 0, BPF_OOM_SYSTEM | BPF_OOM_POLICIES_ONLY),
+			  -EINVAL, "memory cgroup, policies only");
 }
 
 static void check_refusals(void (*check)(void))
@@ -76,38 +97,64 @@ static void check_refusals(void (*check)(void))
 	stop_child(&child);
 }
 
-static int call_of_child(bool in_userns, __u64 id)
+static int drop_capability(void)
+{
+	return cap_disable_effective(1ULL << CAP_SYS_ADMIN, NULL);
+}
+
+static int enter_user_namespace(void)
+{
+	return unshare(CLONE_NEWUSER);
+}
+
+/* The root of the new namespace is SERVICE. */
+static int enter_cgroup_namespace(void)
+{
+	return join_parent_cgroup(SERVICE) || unshare(CLONE_NEWCGROUP);
+}
+
+/* Returns the result of a call by a child that has called @enter. */
+static int call_of_child(int (*enter)(void), __u64 id, __u64 flags)
 {
 	int status;
 	pid_t pid;
 
 	pid = fork();
 	if (!pid) {
-		if (in_userns ? unshare(CLONE_NEWUSER) :
-				cap_disable_effective(1ULL << CAP_SYS_ADMIN, NULL))
+		/* The process must not be what the call kills. */
+		if (write_oom_score_adj("-1000") || enter())
 			_exit(0);
-		_exit(-oom_call(calls, id, 0, 0));
+		_exit(-oom_call(calls, id, 0, flags));
 	}
 	if (!ASSERT_GE(pid, 0, "fork"))
-		return 0;
+		return 1;
 	status = wait_status(pid);
-	return status != -1 && WIFEXITED(status) ? -WEXITSTATUS(status) : 0;
+	return status != -1 && WIFEXITED(status) ? -WEXITSTATUS(status) : 1;
 }
 
-static void refused_to_child(bool in_userns)
+static void refused_to_child(int (*enter)(void))
 {
-	if (ASSERT_EQ(call_of_child(in_userns, service_id), -EPERM, "memory cgroup"))
-		ASSERT_EQ(call_of_child(in_userns, 0), -EPERM, "system");
+	if (ASSERT_EQ(call_of_child(enter, service_id, 0), -EPERM, "memory cgroup"))
+		ASSERT_EQ(call_of_child(enter, 0, BPF_OOM_SYSTEM), -EPERM, "system");
 }
 
 static void check_capability(void)
 {
-	refused_to_child(false);
+	refused_to_child(drop_capability);
 }
 
 static void check_user_namespace(void)
 {
-	refused_to_child(true);
+	refused_to_child(enter_user_namespace);
+}
+
+/* A container may not declare that the host is out of memory. */
+static void check_cgroup_namespace(void)
+{
+	if (ASSERT_EQ(call_of_child(enter_cgroup_namespace, 0, BPF_OOM_SYSTEM), -EPERM, "system"))
+		ASSERT_EQ(call_of_child(enter_cgroup_namespace, 0,
+					BPF_OOM_SYSTEM | BPF_OOM_POLICIES_ONLY), -EPERM,
+			  "system, policies only");
 }
 
 /* Memory is free, so that only the call can kill; the policy of SERVICE decides. */
@@ -172,7 +219,7 @@ static void test_empty_memcg(void)
 	memcontrol_oom_errors__destroy(skel);
 }
 
-/* NULL and the root memory cgroup both mean the whole system. */
+/* With the flag, NULL and the root memory cgroup both mean the whole system. */
 static void test_root_is_system(void)
 {
 	static const __u64 ids[] = { 0, ROOT_CGROUP_ID };
@@ -190,7 +237,7 @@ static void test_root_is_system(void)
 			stop_child(&child);
 			return;
 		}
-		ASSERT_OK(oom_call(calls, ids[i], 0, 0), "bpf_out_of_memory");
+		ASSERT_OK(oom_call(calls, ids[i], 0, BPF_OOM_SYSTEM), "bpf_out_of_memory");
 		ASSERT_EQ(skel->bss->runs, 1, "runs");
 		ASSERT_EQ(skel->bss->oom_of, 0, "the policy sees no memory cgroup");
 		ASSERT_EQ(skel->data->then_ret, 0, "killed");
@@ -213,17 +260,16 @@ static void test_busy(void)
 	if (!skel)
 		goto stop;
 	skel->bss->spin = true;
-	/* Both threads use the same arguments. */
 	calls->bss->cgroup_id = service_id;
 	calls->bss->order = 0;
 	calls->bss->flags = 0;
 	if (ASSERT_OK(prog_thread_start(&thread, calls->progs.out_of_memory_memcg), "start")) {
 		/* Wait for the policy to run. */
 		if (ASSERT_TRUE(poll_until(skel->bss->spinning), "spinning")) {
-			if (ASSERT_EQ(run_syscall_prog(calls->progs.out_of_memory_memcg), -EBUSY,
+			if (ASSERT_EQ(oom_call(calls, service_id, 0, 0), -EBUSY,
 				      "the same memory cgroup"))
-				ASSERT_EQ(run_syscall_prog(calls->progs.out_of_memory_null),
-					  -EBUSY, "the system");
+				ASSERT_EQ(oom_call(calls, 0, 0, BPF_OOM_SYSTEM), -EBUSY,
+					  "the system");
 			ASSERT_TRUE(skel->bss->spinning, "the policy is still running");
 		}
 		skel->bss->spin = false;
@@ -256,11 +302,29 @@ static void test_user_namespace(void)
 	check_refusals(check_user_namespace);
 }
 
+static void test_cgroup_namespace(void)
+{
+	check_refusals(check_cgroup_namespace);
+}
+
+static void test_null(void)
+{
+	check_refusals(check_null);
+}
+
+static void test_memcg_for_system(void)
+{
+	check_refusals(check_memcg_for_system);
+}
+
 static const struct memcontrol_subtest subtests[] = {
 	SUBTEST(order),
 	SUBTEST(flags),
 	SUBTEST(capability),
 	SUBTEST(user_namespace),
+	SUBTEST(cgroup_namespace),
+	SUBTEST(null),
+	SUBTEST(memcg_for_system),
 	SUBTEST(memcg),
 	SUBTEST(empty_memcg),
 	SUBTEST(root_is_system),

@@ -3,7 +3,6 @@
 #ifndef __MEMCONTROL_OOM_KILL_TEST_H
 #define __MEMCONTROL_OOM_KILL_TEST_H
 
-#include <errno.h>
 #include "memcontrol_oom.h"
 #include "progs/memcontrol_oom_kill.h"
 #include "memcontrol_oom_kill.skel.h"
@@ -185,37 +184,6 @@ static inline long long read_cgroup_stat(const char *path, const char *file, con
 	value = read_number(fd, file, key);
 	close(fd);
 	return value;
-}
-
-/* Opens the kernel's log at its end. */
-static inline int kmsg_open(void)
-{
-	int fd;
-
-	fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	if (fd >= 0 && lseek(fd, 0, SEEK_END) < 0) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
-}
-
-/* Counts the messages with @text that were logged since kmsg_open() or the last call. */
-static inline int kmsg_count(int fd, const char *text)
-{
-	char record[8192];
-	int count = 0;
-	ssize_t len;
-
-	for (;;) {
-		len = read(fd, record, sizeof(record) - 1);
-		if (len < 0 && errno == EPIPE)
-			continue;	/* overwritten before it was read */
-		if (len < 0)
-			return count;
-		record[len] = 0;
-		count += !!strstr(record, text);
-	}
 }
 
 #endif /* __MEMCONTROL_OOM_KILL_TEST_H */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Attaching, replacing and detaching OOM policies, and every attachment that must fail. */
+#include <sched.h>
 #include "memcontrol_module.h"
 #include "memcontrol_oom_registry.h"
 
@@ -7,6 +8,7 @@
 #define SERVICE		TOP "/service"		/* has a limit */
 #define SIBLING		TOP "/sibling"
 #define PLAIN		SERVICE "/plain"	/* without the memory controller */
+#define CONTAINER	TOP "/container"	/* the root of a cgroup namespace */
 #define GONE		TOP "/gone"
 #define LIMIT		(16 * MB)
 #define POLICIES	100
@@ -270,6 +272,124 @@ static void test_update_with_itself(void)
 	memcontrol_oom_registry__destroy(skel);
 }
 
+#define INFO_MIN	(offsetof(struct bpf_oom_policy_info, cgroup_id) + sizeof(__u64))
+#define UNTOUCHED	0xa5
+
+/* Reads the policy of SERVICE into a record of @size bytes, and checks what is filled in. */
+static void check_info_size(__u32 size, int expected)
+{
+	static const __u32 whole = sizeof(struct bpf_oom_policy_info);
+	struct bpf_oom_policy_info *info = (void *)calls->bss->info_bytes;
+	__u32 i, filled = 0, untouched = 0;
+
+	calls->bss->cgroup_id = service_id;
+	calls->bss->info_size = size;
+	memset(info, UNTOUCHED, sizeof(calls->bss->info_bytes));
+	ASSERT_EQ(run_syscall_prog(calls->progs.policy_info_of_size), expected, "result");
+	if (!expected) {
+		filled = size < whole ? size : whole;
+		ASSERT_EQ(info->version, BPF_OOM_POLICY_INFO_VERSION, "version");
+		ASSERT_EQ(info->size, filled, "size");
+		ASSERT_EQ(info->cgroup_id, service_id, "cgroup");
+	}
+	for (i = filled; i < sizeof(calls->bss->info_bytes); i++)
+		untouched += calls->bss->info_bytes[i] == UNTOUCHED;
+	ASSERT_EQ(untouched, sizeof(calls->bss->info_bytes) - filled, "bytes that are left alone");
+}
+
+/* Callers built for a shorter or a longer record than the module's get what both know. */
+static void test_info_size(void)
+{
+	static const __u32 whole = sizeof(struct bpf_oom_policy_info);
+	const __u32 too_small[] = { 0, 1, INFO_MIN - 1 };
+	const __u32 sizes[] = { INFO_MIN, INFO_MIN + 1, whole - 1, whole, whole + 1,
+				sizeof(calls->bss->info_bytes) };
+	struct memcontrol_oom_registry *skel;
+	struct bpf_link *link;
+	int i;
+
+	skel = registry_load(service_id);
+	if (!skel)
+		return;
+	if (ASSERT_OK(attach(skel->maps.policy, &link), "attach")) {
+		for (i = 0; i < ARRAY_SIZE(too_small); i++)
+			check_info_size(too_small[i], -EINVAL);
+		for (i = 0; i < ARRAY_SIZE(sizes); i++)
+			check_info_size(sizes[i], 0);
+		bpf_link__destroy(link);
+	}
+	memcontrol_oom_registry__destroy(skel);
+}
+
+/*
+ * Attaches a policy that was loaded for id 0, in a cgroup namespace whose root is @root. Returns 0
+ * and a link, or a negative error.
+ */
+static int attach_in_namespace(const char *root, const struct bpf_map *map, struct bpf_link **link)
+{
+	int own, err = -EAGAIN;
+
+	own = open("/proc/self/ns/cgroup", O_RDONLY | O_CLOEXEC);
+	if (!ASSERT_OK_FD(own, "cgroup namespace"))
+		return err;
+	if (ASSERT_OK(join_cgroup(root), "join")) {
+		if (ASSERT_OK(unshare(CLONE_NEWCGROUP), "unshare"))
+			err = attach(map, link);
+		ASSERT_OK(setns(own, CLONE_NEWCGROUP), "leave the namespace");
+		ASSERT_OK(join_root_cgroup(), "leave");
+	}
+	close(own);
+	return err;
+}
+
+/* Id 0 is the root of the cgroup namespace, and not the host's. */
+static void test_namespace(void)
+{
+	struct memcontrol_oom_registry *skel;
+	struct bpf_oom_policy_info info;
+	struct bpf_link *link;
+	__u64 id;
+
+	if (!make_limited_cgroup(CONTAINER, 2 * LIMIT))
+		return;
+	id = get_cgroup_id(CONTAINER);
+	skel = registry_load(0);
+	if (!skel)
+		goto remove;
+	if (ASSERT_OK(attach_in_namespace(CONTAINER, skel->maps.policy, &link), "attach")) {
+		if (ASSERT_OK(oom_policy_info(calls, 0, &info), "listed")) {
+			ASSERT_EQ(info.cgroup_id, id, "cgroup");
+			ASSERT_EQ(oom_policy_info(calls, id + 1, &info), -ENOENT, "the only one");
+		}
+		check_called(skel, CONTAINER, true);
+		ASSERT_EQ(skel->bss->asked_of, id, "cgroup of the policy");
+		check_called(skel, SERVICE, false);
+		/* Here, id 0 is another cgroup. */
+		ASSERT_EQ(bpf_link__update_map(link, skel->maps.other), -EINVAL, "update");
+		bpf_link__destroy(link);
+		check_empty();
+	}
+	memcontrol_oom_registry__destroy(skel);
+remove:
+	remove_cgroup(CONTAINER);
+}
+
+/* A namespace whose root cannot have a policy: the policy does not go to an ancestor. */
+static void test_namespace_without_controller(void)
+{
+	struct memcontrol_oom_registry *skel;
+	struct bpf_link *link;
+
+	skel = registry_load(0);
+	if (!skel)
+		return;
+	if (!ASSERT_EQ(attach_in_namespace(PLAIN, skel->maps.policy, &link), -EOPNOTSUPP, "attach"))
+		bpf_link__destroy(link);
+	check_empty();
+	check_called(skel, SERVICE, false);
+	memcontrol_oom_registry__destroy(skel);
+}
+
 /* Both ids, 0 and 1, stand for the root. */
 static void test_update_root(void)
 {
@@ -376,6 +496,42 @@ static void test_name(void)
 		} else if (ASSERT_OK(attach(skel->maps.policy, &link), cases[i].what)) {
 			if (ASSERT_TRUE(oom_policy_counters(calls, service_id, &info), "listed"))
 				ASSERT_STREQ(info.name, cases[i].name, cases[i].what);
+			bpf_link__destroy(link);
+		}
+destroy:
+		memcontrol_oom_registry__destroy(skel);
+	}
+}
+
+static void test_flags(void)
+{
+	const struct {
+		const char *what;
+		__u64 flags;
+		int expected;
+	} cases[] = {
+		{ "passive", BPF_OOM_PASSIVE, 0 },
+		{ "the next flag", BPF_OOM_PASSIVE << 1, -EINVAL },
+		{ "the last flag", 1ULL << 63, -EINVAL },
+		{ "all flags", ~0ULL, -EINVAL },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct memcontrol_oom_registry *skel;
+		struct bpf_link *link;
+
+		skel = registry_open(service_id);
+		if (!skel)
+			return;
+		skel->struct_ops.policy->flags = cases[i].flags;
+		if (!ASSERT_OK(memcontrol_oom_registry__load(skel), "load"))
+			goto destroy;
+		if (cases[i].expected) {
+			check_not_attached(skel->maps.policy, cases[i].expected, cases[i].what);
+			check_empty();
+		} else if (ASSERT_OK(attach(skel->maps.policy, &link), cases[i].what)) {
+			check_called(skel, SERVICE, true);
 			bpf_link__destroy(link);
 		}
 destroy:
@@ -597,12 +753,16 @@ static const struct memcontrol_subtest subtests[] = {
 	SUBTEST(no_handler),
 	SUBTEST(no_such_cgroup),
 	SUBTEST(root),
+	SUBTEST(namespace),
+	SUBTEST(namespace_without_controller),
+	SUBTEST(info_size),
 	SUBTEST(update),
 	SUBTEST(update_with_itself),
 	SUBTEST(update_root),
 	SUBTEST(update_to_another_cgroup),
 	SUBTEST(update_without_handler),
 	SUBTEST(name),
+	SUBTEST(flags),
 	SUBTEST(without_link),
 	SUBTEST(many),
 	SUBTEST(cgroup_removed),

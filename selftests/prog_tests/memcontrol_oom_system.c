@@ -5,7 +5,7 @@
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include "memcontrol_oom_kill.h"
+#include "memcontrol_oom_stuck.h"
 
 #define CHOSEN_SIZE	(32 * MB)
 #define MAX_MEMORY	(512 * MB)
@@ -208,12 +208,63 @@ static void test_sysrq_bypasses(void)
 	fixture_teardown(&f);
 }
 
+static int be_killable(void *arg)
+{
+	return write_oom_score_adj("0");
+}
+
+/*
+ * Processes of a few pages that run out of memory in a cgroup of their own could be victims
+ * without end. OOMs of the whole system do not wait for them.
+ */
+static void check_small_victim(struct fixture *f, const struct memcontrol_child *tiny)
+{
+	struct memcontrol_oom_calls *calls;
+
+	calls = memcontrol_oom_calls__open_and_load();
+	if (!ASSERT_OK_PTR(calls, "open_and_load"))
+		return;
+	f->plan->targets[0] = (struct oom_target) { .pid = tiny->pid };
+	ASSERT_OK(oom_call(calls, get_cgroup_id("/hog"), 0, 0), "OOM of the cgroup");
+	ASSERT_EQ(f->plan->results[0], 0, "bpf_oom_kill_process");
+	f->plan->targets[0] = (struct oom_target) { .cgroup_id = get_cgroup_id("/chosen") };
+	ASSERT_OK(oom_call(calls, get_cgroup_id("/hog"), 0, 0), "OOM that waits");
+	ASSERT_EQ(f->plan->asked, 1, "calls of the policy for the OOMs of the cgroup");
+	ASSERT_OK(oom_call(calls, 0, 0, BPF_OOM_SYSTEM), "OOM of the system");
+	ASSERT_EQ(f->plan->asked, 2, "calls of the policy for all OOMs");
+	ASSERT_EQ(f->plan->oom_cgroup_id, 0, "no memory cgroup");
+	ASSERT_EQ(f->plan->results[0], 1, "bpf_oom_kill_memcg");
+	ASSERT_TRUE(is_killed(&f->chosen), "the policy's choice is killed");
+	memcontrol_oom_calls__destroy(calls);
+}
+
+static void test_small_victim(void)
+{
+	struct memcontrol_child tiny;
+	struct inode_holder inode;
+	struct fixture f;
+
+	if (!fixture_setup(&f))
+		return;
+	if (!inode_holder_start(&inode))
+		goto teardown;
+	if (start_tiny_in_d_state(&tiny, "/hog", be_killable, &inode)) {
+		check_small_victim(&f, &tiny);
+		inode_holder_release(&inode);
+		stop_child(&tiny);
+	}
+	inode_holder_stop(&inode);
+teardown:
+	fixture_teardown(&f);
+}
+
 /* min_ttl is first: kswapd gives up when the last OOM found nothing to reclaim. */
 static const struct memcontrol_subtest subtests[] = {
 	SUBTEST(min_ttl),
 	SUBTEST(exhausted),
 	SUBTEST(sysrq_bypasses),
 	SUBTEST(allocating_task_bypasses),
+	SUBTEST(small_victim),
 };
 
 void test_memcontrol_oom_system(void)

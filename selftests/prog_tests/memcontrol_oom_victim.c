@@ -1,178 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One victim is enough: a new OOM in the same memory waits for it to die, for at most 3 s, and
- * kills nobody meanwhile.
+ * One victim is enough: a new OOM in the same memory waits for it to die, and kills nobody
+ * meanwhile. A victim that cannot die is given up when the OOM reaper is through with it.
  */
 #include <sys/prctl.h>
-#include <time.h>
-#include "memcontrol_oom_kill.h"
+#include "memcontrol_oom_stuck.h"
 #include "memcontrol_oom_victim.skel.h"
 
-#define SECOND_NS	(1000ULL * 1000 * 1000)
-
-/* OOMs wait for a victim for this long. */
-#define PATIENCE_NS	(3 * SECOND_NS)
-
-static bool file_of_process_has(pid_t pid, const char *file, const char *text)
-{
-	char path[64], line[256] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (!fgets(line, sizeof(line), f))
-		line[0] = 0;
-	fclose(f);
-	return strstr(line, text);
-}
-
-/* The OOM reaper leaves shared memory alone: it is freed only when the process exits. */
-static int touch_shared_memory(void *arg)
-{
-	return !map_and_touch(*(size_t *)arg, MAP_SHARED);
-}
-
-/*
- * A process that holds the lock of a file's inode: it writes a page to the file that never
- * arrives. Until it is killed, every other process that writes to the file waits for the lock,
- * where no signal can interrupt it.
- */
-struct inode_holder {
-	int file_fd;
-	pid_t pid;
-};
-
-static void hold_inode(int file_fd)
-{
-	const char *page = map_missing_page();
-
-	if (!page || write(file_fd, page, 1) != 1)
-		return;
-}
-
-static void inode_holder_stop(struct inode_holder *holder)
-{
-	kill(holder->pid, SIGKILL);
-	waitpid(holder->pid, NULL, 0);
-	close(holder->file_fd);
-}
-
-static bool inode_holder_start(struct inode_holder *holder)
-{
-	holder->file_fd = memfd_create("memcontrol", 0);
-	if (!ASSERT_OK_FD(holder->file_fd, "memfd_create"))
-		return false;
-	holder->pid = fork();
-	if (!holder->pid) {
-		hold_inode(holder->file_fd);
-		_exit(1);
-	}
-	if (ASSERT_GT(holder->pid, 0, "fork") &&
-	    ASSERT_TRUE(poll_until(file_of_process_has(holder->pid, "wchan", "userfault")),
-			"inode is held"))
-		return true;
-	inode_holder_stop(holder);
-	return false;
-}
-
-static void write_to_held_inode(void *arg)
-{
-	const struct inode_holder *holder = arg;
-
-	if (write(holder->file_fd, "", 1) != 1)
-		return;
-}
-
-static bool start_in_d_state(struct memcontrol_child *child, const char *path, size_t size,
-			     struct inode_holder *holder)
-{
-	return start_child_then(child, path, touch_shared_memory, &size, write_to_held_inode,
-				holder) &&
-	       ASSERT_TRUE(poll_until(file_of_process_has(child->pid, "stat", ") D ")),
-			   "victim is in D state");
-}
-
-/*
- * The policy of the tree kills the process @stuck, in "/oom/stuck"; when that fails, it kills
- * "small".
- */
-struct fixture {
-	struct oom_tree tree;
-	struct memcontrol_child stuck;
-	struct inode_holder holder;
-	struct memcontrol_oom_kill *skel;
-	struct oom_plan *plan;
-	struct bpf_link *link;
-};
-
-#define STUCK_SIZE	SMALL_SIZE
-
-static bool fixture_setup(struct fixture *f)
-{
-	char limit[32];
-
-	memset(f, 0, sizeof(*f));
-	if (!tree_make(&f->tree, "/oom"))
-		return false;
-	snprintf(limit, sizeof(limit), "%lu", TREE_LIMIT + STUCK_SIZE);
-	f->skel = kill_policies_load(f->tree.id, 0, 0);
-	if (!f->skel)
-		goto remove_tree;
-	f->plan = &f->skel->bss->plans[0];
-	f->link = bpf_map__attach_struct_ops(f->skel->maps.first);
-	if (ASSERT_OK_PTR(f->link, "attach") && make_cgroup("/oom/stuck") &&
-	    ASSERT_OK(write_cgroup_file("/oom", "memory.max", limit), "memory.max"))
-		return true;
-	bpf_link__destroy(f->link);
-	memcontrol_oom_kill__destroy(f->skel);
-remove_tree:
-	tree_remove(&f->tree);
-	return false;
-}
-
-static void fixture_teardown(struct fixture *f)
-{
-	bpf_link__destroy(f->link);
-	memcontrol_oom_kill__destroy(f->skel);
-	remove_cgroup("/oom/stuck");
-	tree_remove(&f->tree);
-}
-
-static void set_targets(struct fixture *f)
-{
-	f->plan->targets[0].pid = f->stuck.pid;
-	f->plan->targets[1].cgroup_id = f->tree.small_id;
-}
-
-/* Also starts @stuck, in D state. */
-static bool fixture_setup_d_state(struct fixture *f)
-{
-	if (!fixture_setup(f))
-		return false;
-	if (!inode_holder_start(&f->holder))
-		goto teardown;
-	if (start_in_d_state(&f->stuck, "/oom/stuck", STUCK_SIZE, &f->holder)) {
-		set_targets(f);
-		return true;
-	}
-	inode_holder_stop(&f->holder);
-teardown:
-	fixture_teardown(f);
-	return false;
-}
-
-static void fixture_teardown_d_state(struct fixture *f)
-{
-	inode_holder_stop(&f->holder);
-	ASSERT_TRUE(is_killed(&f->stuck), "victim dies when it can");
-	stop_child(&f->stuck);
-	fixture_teardown(f);
-}
-
-/* Checks that the first OOM killed @stuck, and that 3 s later another process had to die. */
-static void check_second_decision(struct fixture *f)
+/* Checks that the first OOM settled on @stuck, and that later another process had to die. */
+static void check_second_decision(struct stuck_fixture *f)
 {
 	ASSERT_EQ(f->plan->asked, 2, "calls of the policy");
 	ASSERT_EQ(f->plan->results[0], -ESRCH, "second kill of the victim");
@@ -180,21 +16,21 @@ static void check_second_decision(struct fixture *f)
 	ASSERT_TRUE(is_killed(&f->tree.small), "the policy's second choice is killed");
 	ASSERT_TRUE(is_alive(&f->tree.big), "the kernel's choice is alive");
 	/* A little less, because the times are those of the calls and not of the kills. */
-	ASSERT_GE(f->plan->last_ns - f->plan->first_ns, PATIENCE_NS - SECOND_NS / 2,
+	ASSERT_GE(f->plan->last_ns - f->plan->first_ns, REAPER_NS - SECOND_NS / 2,
 		  "time for the victim");
-	ASSERT_LE(f->plan->last_ns - f->plan->first_ns, 5 * PATIENCE_NS, "time for the victim");
+	ASSERT_LE(f->plan->last_ns - f->plan->first_ns, 5 * REAPER_NS, "time for the victim");
 	ASSERT_EQ(read_policy_info(f->tree.id).handled, 2, "handled");
 }
 
 static void test_d_state(void)
 {
-	struct fixture f;
+	struct stuck_fixture f;
 
-	if (!fixture_setup_d_state(&f))
+	if (!stuck_setup_d_state(&f, touch_shared_memory))
 		return;
 	ASSERT_OK(tree_oom(&f.tree), "hog");
 	check_second_decision(&f);
-	fixture_teardown_d_state(&f);
+	stuck_teardown_d_state(&f);
 }
 
 static void run_spin(void *arg)
@@ -208,9 +44,9 @@ static void test_spins_in_bpf(void)
 {
 	struct memcontrol_oom_victim *skel;
 	size_t size = STUCK_SIZE;
-	struct fixture f;
+	struct stuck_fixture f;
 
-	if (!fixture_setup(&f))
+	if (!stuck_setup(&f))
 		return;
 	skel = memcontrol_oom_victim__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open_and_load"))
@@ -228,19 +64,19 @@ static void test_spins_in_bpf(void)
 destroy:
 	memcontrol_oom_victim__destroy(skel);
 teardown:
-	fixture_teardown(&f);
+	stuck_unload(&f);
 }
 
 /* The freezer of cgroup v2 lets killed processes exit. */
 static void test_frozen(void)
 {
 	size_t size = STUCK_SIZE;
-	struct fixture f;
+	struct stuck_fixture f;
 	int fd;
 
-	if (!fixture_setup(&f))
+	if (!stuck_setup(&f))
 		return;
-	if (!start_child(&f.stuck, "/oom/stuck", touch_shared_memory, &size))
+	if (!start_child(&f.stuck, "/oom/stuck", touch_memory, &size))
 		goto teardown;
 	set_targets(&f);
 	fd = create_and_get_cgroup("/oom/stuck");
@@ -258,33 +94,25 @@ static void test_frozen(void)
 	close(fd);
 	stop_child(&f.stuck);
 teardown:
-	fixture_teardown(&f);
+	stuck_unload(&f);
 }
 
-/* A process that another one killed, still exiting, is no victim: no OOM waits for it. */
+/*
+ * A process that something else killed, and that is still exiting, is waited for like a victim
+ * of the policy's own, but no longer.
+ */
 static void test_already_exiting(void)
 {
-	struct fixture f;
+	struct stuck_fixture f;
 
-	if (!fixture_setup_d_state(&f))
+	if (!stuck_setup_d_state(&f, touch_shared_memory))
 		return;
 	kill(f.stuck.pid, SIGKILL);
 	ASSERT_OK(tree_oom(&f.tree), "hog");
-	ASSERT_EQ(f.plan->asked, 1, "calls of the policy");
-	ASSERT_EQ(f.plan->results[0], -ESRCH, "kill of an exiting process");
-	ASSERT_EQ(f.plan->results[1], 1, "kill of the next target");
-	ASSERT_TRUE(is_killed(&f.tree.small), "the next target is killed");
-	ASSERT_TRUE(is_alive(&f.tree.big), "the kernel's choice is alive");
+	check_second_decision(&f);
 	ASSERT_EQ(read_policy_info(f.tree.id).kills, 1, "kills");
-	fixture_teardown_d_state(&f);
-}
-
-static __u64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * SECOND_NS + now.tv_nsec;
+	ASSERT_EQ(count_kills(), 1, "oom_kill");
+	stuck_teardown_d_state(&f);
 }
 
 #define NR_OOMS		20
@@ -293,24 +121,24 @@ static __u64 now_ns(void)
 static void test_same_subtree_waits(void)
 {
 	long long ooms = 0;
-	struct fixture f;
+	struct stuck_fixture f;
 	pid_t hogs[2];
 	__u64 end_ns;
 
-	if (!fixture_setup_d_state(&f))
+	if (!stuck_setup_d_state(&f, touch_shared_memory))
 		return;
 	hogs[0] = start_hog_below("/oom", "hog", HOG_SIZE);
 	if (!ASSERT_TRUE(poll_until(f.plan->asked), "calls of the policy"))
 		goto finish;
 	hogs[1] = start_hog_below("/oom", "hog", MB);
-	while (ooms < NR_OOMS && now_ns() < f.plan->first_ns + PATIENCE_NS) {
+	while (ooms < NR_OOMS && now_ns() < f.plan->first_ns + REAPER_NS) {
 		ooms = read_cgroup_stat("/oom", "memory.events.local", "oom");
 		usleep(POLL_US);
 	}
 	end_ns = now_ns();
-	/* Without enough OOMs in the first 3 s, the checks would show nothing. */
+	/* Without enough OOMs in this time, the checks would show nothing. */
 	if (ASSERT_GE(ooms, NR_OOMS, "OOMs") &&
-	    ASSERT_LT(end_ns, f.plan->first_ns + PATIENCE_NS - SECOND_NS / 4, "there was time")) {
+	    ASSERT_LT(end_ns, f.plan->first_ns + REAPER_NS - SECOND_NS / 4, "there was time")) {
 		ASSERT_EQ(f.plan->asked, 1, "calls of the policy");
 		ASSERT_TRUE(is_alive(&f.tree.small), "small is alive");
 		ASSERT_TRUE(is_alive(&f.tree.big), "big is alive");
@@ -319,7 +147,7 @@ static void test_same_subtree_waits(void)
 	finish_hog(hogs[1]);
 finish:
 	finish_hog(hogs[0]);
-	fixture_teardown_d_state(&f);
+	stuck_teardown_d_state(&f);
 }
 
 /* A victim frees nothing for an OOM in other memory, which must not wait for it. */
@@ -329,10 +157,10 @@ static void test_other_subtree_does_not_wait(void)
 	struct bpf_link *link = NULL;
 	struct oom_plan *plan;
 	struct oom_tree other;
-	struct fixture f;
+	struct stuck_fixture f;
 	pid_t hog;
 
-	if (!fixture_setup_d_state(&f))
+	if (!stuck_setup_d_state(&f, touch_shared_memory))
 		return;
 	if (!tree_make(&other, "/other"))
 		goto teardown;
@@ -349,7 +177,7 @@ static void test_other_subtree_does_not_wait(void)
 	if (ASSERT_TRUE(poll_until(f.plan->asked), "calls of the policy")) {
 		ASSERT_OK(tree_oom(&other), "the other hog");
 		ASSERT_EQ(plan->asked, 1, "calls of the other policy");
-		ASSERT_LT(plan->first_ns, f.plan->first_ns + PATIENCE_NS,
+		ASSERT_LT(plan->first_ns, f.plan->first_ns + REAPER_NS,
 			  "while the victim is waited for");
 		ASSERT_TRUE(is_killed(&other.small), "the policy's choice is killed");
 		ASSERT_TRUE(is_alive(&other.big), "the kernel's choice is alive");
@@ -364,7 +192,7 @@ destroy:
 remove_tree:
 	tree_remove(&other);
 teardown:
-	fixture_teardown_d_state(&f);
+	stuck_teardown_d_state(&f);
 }
 
 /*

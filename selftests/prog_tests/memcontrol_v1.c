@@ -120,9 +120,45 @@ static void test_oom(void)
 	ASSERT_TRUE(poll_until(!rmdir(dir)), "rmdir");
 }
 
+/* Runs in @dir, whose memory cgroup runs out of memory. */
+static int declare_in(const char *dir, struct memcontrol_oom_calls *calls)
+{
+	return join_dir(dir) ? 1 : -run_syscall_prog(calls->progs.out_of_memory_cgroup1);
+}
+
+/* Cgroup v1 has an oom_control of its own, which an OOM from elsewhere would not respect. */
+static void test_out_of_memory(void)
+{
+	struct memcontrol_oom_calls *calls;
+	char dir[64];
+	int status;
+	pid_t pid;
+
+	calls = memcontrol_oom_calls__open_and_load();
+	if (!ASSERT_OK_PTR(calls, "open_and_load"))
+		return;
+	calls->bss->hierarchy_id = skel->bss->hierarchy_id;
+	snprintf(dir, sizeof(dir), "%s/declared", v1);
+	if (!ASSERT_OK(mkdir(dir, 0755), "mkdir"))
+		goto destroy;
+	pid = fork();
+	if (!pid)
+		_exit(declare_in(dir, calls));
+	if (ASSERT_GT(pid, 0, "fork")) {
+		status = wait_status(pid);
+		ASSERT_TRUE(status != -1 && WIFEXITED(status), "the caller is alive");
+		ASSERT_EQ(WEXITSTATUS(status), EOPNOTSUPP, "bpf_out_of_memory");
+	}
+	/* Wait for the charges of the dead process to go. */
+	ASSERT_TRUE(poll_until(!rmdir(dir)), "rmdir");
+destroy:
+	memcontrol_oom_calls__destroy(calls);
+}
+
 static const struct memcontrol_subtest with_policy[] = {
 	SUBTEST(child),
 	SUBTEST(oom),
+	SUBTEST(out_of_memory),
 };
 
 static const struct memcontrol_subtest without_policy[] = {

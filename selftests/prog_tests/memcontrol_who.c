@@ -174,6 +174,7 @@ static int load_info(const struct attempt *a, bool ours)
 	insns[nr++] = BPF_MOV64_IMM(BPF_REG_1, 0);
 	insns[nr++] = BPF_MOV64_REG(BPF_REG_2, BPF_REG_10);
 	insns[nr++] = BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, -size);
+	insns[nr++] = BPF_MOV64_IMM(BPF_REG_3, size);
 	insns[nr++] = CALL_OURS("bpf_oom_policy_info");
 	insns[nr++] = BPF_EXIT_INSN();
 	return load_insns(a, ours, insns, nr);

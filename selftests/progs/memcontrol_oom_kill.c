@@ -14,6 +14,7 @@ u64 turns;
 static __always_inline int follow(struct oom_plan *plan, struct oom_control *oc,
 				  struct cgroup *cgrp)
 {
+	struct mem_cgroup *memcg = oc->memcg;
 	int i;
 
 	plan->last_ns = bpf_ktime_get_ns();
@@ -22,6 +23,7 @@ static __always_inline int follow(struct oom_plan *plan, struct oom_control *oc,
 	plan->turn = ++turns;
 	plan->oom_cgroup_id = oom_cgroup_id(oc);
 	plan->policy_cgroup_id = cgrp->kn->id;
+	plan->oom_events = memcg ? bpf_mem_cgroup_memory_events(memcg, MEMCG_OOM) : 0;
 	bpf_get_current_comm(plan->comm, sizeof(plan->comm));
 
 	for (i = 0; i < OOM_ATTEMPTS; i++) {

@@ -13,7 +13,7 @@ struct oom_target {
 };
 
 struct oom_plan {
-	/* Input: targets, each tried when the one before it fails; the return value. */
+	/* Input: targets, each tried unless the one before it settles the OOM; the return value. */
 	struct oom_target targets[OOM_ATTEMPTS];
 	int ret;
 
@@ -25,6 +25,7 @@ struct oom_plan {
 	__u64 turn;
 	__u64 oom_cgroup_id;	/* 0 is the whole system */
 	__u64 policy_cgroup_id;
+	__u64 oom_events;	/* of memory.events, in the cgroup that is out of memory */
 	int results[OOM_ATTEMPTS];
 	char comm[OOM_COMM_LEN];	/* the task that ran out of memory */
 };

@@ -25,6 +25,12 @@ int bpf_iter_kmem_cache_new(struct bpf_iter_kmem_cache *it) __ksym;
 void bpf_iter_kmem_cache_destroy(struct bpf_iter_kmem_cache *it) __ksym;
 int bpf_dynptr_from_file(struct file *file, u32 flags, struct bpf_dynptr *ptr__uninit) __ksym;
 int bpf_dynptr_file_discard(struct bpf_dynptr *dynptr) __ksym;
+int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
+			 u64 value) __ksym;
+void bpf_local_irq_save(unsigned long *flags) __ksym;
+void bpf_local_irq_restore(unsigned long *flags) __ksym;
+int bpf_strcmp(const char *s1__ign, const char *s2__ign) __ksym;
+struct cgroup *bpf_cgroup_ancestor(struct cgroup *cgrp, int level) __ksym;
 
 #define REFUSED		"?struct_ops.s/handle_out_of_memory"
 #define ACCEPTED	REFUSED
@@ -40,8 +46,150 @@ struct {
 	__uint(max_entries, 4);
 } arena SEC(".maps");
 
+struct timer_value {
+	struct bpf_timer timer;
+	struct bpf_wq wq;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, int);
+	__type(value, struct timer_value);
+} timers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, int);
+	__type(value, int);
+} programs SEC(".maps");
+
+const volatile bool never;
 char buffer[64];
 u64 sink;
+
+/* Signals: only this module's kfuncs may kill. */
+
+SEC(REFUSED)
+int BPF_PROG(send_signal, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return bpf_send_signal(9);
+}
+
+SEC(REFUSED)
+int BPF_PROG(send_signal_thread, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return bpf_send_signal_thread(9);
+}
+
+static __always_inline int signal_init(void)
+{
+	struct task_struct *task = bpf_task_from_pid(1);
+
+	if (!task)
+		return 0;
+	bpf_send_signal_task(task, 9, PIDTYPE_TGID, 0);
+	bpf_task_release(task);
+	return 0;
+}
+
+SEC(REFUSED)
+int BPF_PROG(signal_task, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return signal_init();
+}
+
+SEC("?struct_ops/handle_out_of_memory")
+int BPF_PROG(signal_task_not_sleepable, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return signal_init();
+}
+
+SEC(REFUSED)
+int BPF_PROG(signal_task_in_dead_code, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return never ? signal_init() : 0;
+}
+
+static int signal_in_callback(u64 index, void *unused)
+{
+	return signal_init();
+}
+
+SEC(REFUSED)
+int BPF_PROG(signal_task_in_callback, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return bpf_loop(1, signal_in_callback, NULL, 0);
+}
+
+/* Code that runs later, or elsewhere, is no part of the decision. */
+
+static int on_timer(void *map, int *key, struct timer_value *value)
+{
+	return 0;
+}
+
+SEC(REFUSED)
+int BPF_PROG(start_timer, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct timer_value *value;
+	int key = 0;
+
+	value = bpf_map_lookup_elem(&timers, &key);
+	if (!value)
+		return 0;
+	bpf_timer_init(&value->timer, &timers, 1);
+	bpf_timer_set_callback(&value->timer, on_timer);
+	return bpf_timer_start(&value->timer, 0, 0);
+}
+
+SEC(REFUSED)
+int BPF_PROG(start_work, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct timer_value *value;
+	int key = 0;
+
+	value = bpf_map_lookup_elem(&timers, &key);
+	if (!value)
+		return 0;
+	bpf_wq_init(&value->wq, &timers, 0);
+	return bpf_wq_start(&value->wq, 0);
+}
+
+SEC(REFUSED)
+int BPF_PROG(tail_call, struct oom_control *oc, struct cgroup *cgrp)
+{
+	bpf_tail_call(ctx, &programs, 0);
+	return 0;
+}
+
+SEC(REFUSED)
+int BPF_PROG(throw, struct oom_control *oc, struct cgroup *cgrp)
+{
+	bpf_throw(0);
+	return 0;
+}
+
+/* Sections that nothing can interrupt, and that a loop makes long. */
+
+SEC(REFUSED)
+int BPF_PROG(preemption_off, struct oom_control *oc, struct cgroup *cgrp)
+{
+	bpf_preempt_disable();
+	bpf_preempt_enable();
+	return 0;
+}
+
+SEC(REFUSED)
+int BPF_PROG(interrupts_off, struct oom_control *oc, struct cgroup *cgrp)
+{
+	unsigned long flags;
+
+	bpf_local_irq_save(&flags);
+	bpf_local_irq_restore(&flags);
+	return 0;
+}
 
 /* User memory: a fault would wait for memory. */
 
@@ -91,6 +239,22 @@ int BPF_PROG(copy_from_user_task_dynptr, struct oom_control *oc, struct cgroup *
 	bpf_copy_from_user_task_dynptr(&ptr, 0, sizeof(buffer), (void *)sink,
 				       bpf_get_current_task_btf());
 	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	return 0;
+}
+
+SEC(REFUSED)
+int BPF_PROG(probe_read_user, struct oom_control *oc, struct cgroup *cgrp)
+{
+	return bpf_probe_read_user(buffer, sizeof(buffer), (void *)sink);
+}
+
+SEC(REFUSED)
+int BPF_PROG(task_vma_iter, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct vm_area_struct *vma;
+
+	bpf_for_each(task_vma, vma, bpf_get_current_task_btf(), 0)
+		sink += vma->vm_end - vma->vm_start;
 	return 0;
 }
 
@@ -160,7 +324,7 @@ int BPF_PROG(kmem_cache_iter, struct oom_control *oc, struct cgroup *cgrp)
 SEC(REFUSED)
 int BPF_PROG(call_out_of_memory, struct oom_control *oc, struct cgroup *cgrp)
 {
-	return bpf_out_of_memory(NULL, 0, 0);
+	return bpf_out_of_memory(NULL, 0, BPF_OOM_SYSTEM);
 }
 
 SEC(REFUSED)
@@ -168,7 +332,7 @@ int BPF_PROG(call_policy_info, struct oom_control *oc, struct cgroup *cgrp)
 {
 	struct bpf_oom_policy_info info;
 
-	return bpf_oom_policy_info(0, &info);
+	return bpf_oom_policy_info(0, &info, sizeof(info));
 }
 
 /* The arguments: read-only, and memcg may be NULL. */
@@ -356,17 +520,6 @@ int BPF_PROG(kill_memcg_in_rcu, struct oom_control *oc, struct cgroup *cgrp)
 	return err;
 }
 
-SEC(REFUSED)
-int BPF_PROG(kill_with_preemption_off, struct oom_control *oc, struct cgroup *cgrp)
-{
-	int err;
-
-	bpf_preempt_disable();
-	err = bpf_oom_kill_process(oc, bpf_get_current_task_btf(), "refused");
-	bpf_preempt_enable();
-	return err;
-}
-
 /* From here on, the verifier must accept. */
 
 SEC(ACCEPTED)
@@ -430,6 +583,54 @@ int BPF_PROG(kill_from_task_iter, struct oom_control *oc, struct cgroup *cgrp)
 			break;
 	}
 	return ret;
+}
+
+SEC(ACCEPTED)
+int BPF_PROG(walk_cgroups, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct cgroup_subsys_state *css;
+	struct cgroup *top;
+
+	top = bpf_cgroup_ancestor(cgrp, 0);
+	if (!top)
+		return BPF_OOM_PASS;
+	bpf_rcu_read_lock();
+	bpf_for_each(css, css, &top->self, BPF_CGROUP_ITER_DESCENDANTS_PRE)
+		sink += css->cgroup->level;
+	bpf_rcu_read_unlock();
+	bpf_cgroup_release(top);
+	return BPF_OOM_PASS;
+}
+
+SEC(ACCEPTED)
+int BPF_PROG(walk_tasks, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct task_struct *task;
+
+	bpf_rcu_read_lock();
+	bpf_for_each(task, task, NULL, BPF_TASK_ITER_ALL_PROCS)
+		sink += task->signal->oom_score_adj;
+	bpf_rcu_read_unlock();
+	return BPF_OOM_PASS;
+}
+
+SEC(ACCEPTED)
+int BPF_PROG(read_xattr, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct bpf_dynptr value;
+
+	bpf_dynptr_from_mem(buffer, sizeof(buffer), 0, &value);
+	sink = bpf_cgroup_read_xattr(cgrp, "user.oomd_omit", &value);
+	return BPF_OOM_PASS;
+}
+
+SEC(ACCEPTED)
+int BPF_PROG(compare_names, struct oom_control *oc, struct cgroup *cgrp)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	sink = bpf_strcmp(task->comm, "test_progs");
+	return BPF_OOM_PASS;
 }
 
 /* A program that is not sleepable cannot kill, but it can read and report. */

@@ -42,14 +42,10 @@ struct {
 	__type(value, struct entry);
 } hash SEC(".maps");
 
-/* Input: addresses in user space, one not mapped, one mapped but never touched. */
-u64 unmapped, untouched;
-
 /* Output. */
 int runs, in_hash, kill_ret;
 bool may_reclaim, may_fault;
 bool has_task_storage, has_cgroup_storage, has_object;
-int unmapped_ret, untouched_ret;
 u64 took_ns;
 
 static struct entry zeros;
@@ -60,7 +56,6 @@ int BPF_PROG(ask_for_memory, struct oom_control *oc, struct cgroup *cgrp)
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 start = bpf_ktime_get_ns();
 	struct entry *entry;
-	char byte;
 	int i;
 
 	if (__sync_fetch_and_add(&runs, 1))
@@ -80,8 +75,6 @@ int BPF_PROG(ask_for_memory, struct oom_control *oc, struct cgroup *cgrp)
 		has_object = true;
 		bpf_obj_drop(entry);
 	}
-	unmapped_ret = bpf_probe_read_user(&byte, sizeof(byte), (void *)unmapped);
-	untouched_ret = bpf_probe_read_user(&byte, sizeof(byte), (void *)untouched);
 	took_ns = bpf_ktime_get_ns() - start;
 	kill_ret = bpf_oom_kill_process(oc, task, "memcontrol_oom_load");
 	return BPF_OOM_PASS;

@@ -68,14 +68,14 @@ SEC("fentry.s/" SYS_PREFIX "sys_getpgid")
 __failure __msg("calling kernel function bpf_out_of_memory is not allowed")
 int out_of_memory_fentry(void *ctx)
 {
-	return bpf_out_of_memory(NULL, 0, 0);
+	return bpf_out_of_memory(NULL, 0, BPF_OOM_SYSTEM);
 }
 
 SEC("iter.s/task")
 __failure __msg("calling kernel function bpf_out_of_memory is not allowed")
 int out_of_memory_iter(struct bpf_iter__task *ctx)
 {
-	return bpf_out_of_memory(NULL, 0, 0);
+	return bpf_out_of_memory(NULL, 0, BPF_OOM_SYSTEM);
 }
 
 SEC("lsm.s/file_open")
@@ -84,7 +84,7 @@ int BPF_PROG(policy_info_lsm, struct file *file)
 {
 	struct bpf_oom_policy_info info;
 
-	return bpf_oom_policy_info(0, &info);
+	return bpf_oom_policy_info(0, &info, sizeof(info));
 }
 
 SEC("syscall")
@@ -95,12 +95,21 @@ int out_of_memory_of_cast(void *ctx)
 }
 
 SEC("syscall")
-__failure __msg("expects 120 bytes of memory for (struct bpf_oom_policy_info)")
+__failure __msg("memory, len pair leads to invalid memory access")
 int policy_info_too_small(void *ctx)
 {
 	u64 small[2] = {};
 
-	return bpf_oom_policy_info(0, (void *)small);
+	return bpf_oom_policy_info(0, (void *)small, sizeof(small) + 1);
+}
+
+SEC("syscall")
+__success
+int policy_info_of_16_bytes(void *ctx)
+{
+	u64 small[2] = {};
+
+	return bpf_oom_policy_info(0, (void *)small, sizeof(small));
 }
 
 /* Every program type may ask whether a task is a victim. */

@@ -53,9 +53,8 @@ struct bpf_oom_ops slow = {
 };
 
 /*
- * The task iterator is allocated from the BPF allocator's list for its size class. Each CPU
- * has such a list, which an interrupt refills. With interrupts off, a program that takes every
- * object leaves none for the iterator.
+ * The task iterator is allocated from the BPF allocator's list for its size class, which each
+ * CPU has. A program that takes many objects of that size may leave none for the iterator.
  */
 struct held {
 	char bytes[sizeof(struct css_task_iter)];
@@ -73,9 +72,6 @@ struct {
 	__type(key, int);
 	__type(value, struct held_value);
 } held_map SEC(".maps");
-
-void bpf_local_irq_save(unsigned long *flags) __ksym;
-void bpf_local_irq_restore(unsigned long *flags) __ksym;
 
 /* Puts @held into a slot of the map and frees the object that was there; NULL only frees. */
 static __always_inline bool hold(int key, struct held *held)
@@ -96,16 +92,14 @@ static __always_inline bool hold(int key, struct held *held)
 }
 
 SEC("struct_ops.s/handle_out_of_memory")
-int BPF_PROG(iterate_without_memory, struct oom_control *oc, struct cgroup *cgrp)
+int BPF_PROG(take_and_iterate, struct oom_control *oc, struct cgroup *cgrp)
 {
 	struct bpf_iter_css_task it;
-	unsigned long flags;
 	struct held *held;
 	int i;
 
 	asked++;
 	nr_held = 0;
-	bpf_local_irq_save(&flags);
 	bpf_for(i, 0, MAX_HELD) {
 		held = bpf_obj_new(typeof(*held));
 		if (!held || !hold(i, held))
@@ -114,17 +108,15 @@ int BPF_PROG(iterate_without_memory, struct oom_control *oc, struct cgroup *cgrp
 	}
 	iter_result = bpf_iter_css_task_new(&it, &cgrp->self, CSS_TASK_ITER_PROCS);
 	bpf_iter_css_task_destroy(&it);
-	bpf_local_irq_restore(&flags);
 
 	bpf_for(i, 0, MAX_HELD)
 		hold(i, NULL);
-	if (iter_result)
-		result = oom_kill_cgroup_id(oc, victim_cgroup_id, "Policy cannot iterate");
+	result = oom_kill_cgroup_id(oc, victim_cgroup_id, "Policy has taken memory");
 	return BPF_OOM_HANDLED;
 }
 
 SEC(".struct_ops.link")
-struct bpf_oom_ops starved = {
-	.handle_out_of_memory = (void *)iterate_without_memory,
-	.name = "starved",
+struct bpf_oom_ops taker = {
+	.handle_out_of_memory = (void *)take_and_iterate,
+	.name = "taker",
 };

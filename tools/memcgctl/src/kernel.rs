@@ -17,6 +17,8 @@ use libbpf_rs::PrintLevel;
 const MODULE: &str = "rust_bpf_memcontrol";
 /// A function that the patches add to the kernel image for OOM policies.
 const HOOK: &str = "register_oom_handler";
+/// The verifier's message for a policy that the module refuses.
+const REFUSED_BY_MODULE: &str = "attach to unsupported member";
 /// The number of the capability in the sets of /proc/PID/status.
 const CAP_SYS_ADMIN: u32 = 21;
 /// The number of lines of the verifier's log that are shown.
@@ -85,7 +87,14 @@ fn verifier_log(warnings: &str) -> Option<String> {
 
 fn cause(error: &libbpf_rs::Error, warnings: &str, system: System) -> Error {
     if let Some(log) = verifier_log(warnings) {
-        return anyhow!("the verifier refuses the BPF program; its log ends with:\n    {log}");
+        let hint = if log.contains(REFUSED_BY_MODULE) {
+            format!("\n    (dmesg has a line of {MODULE} with the reason: a policy may call only kfuncs that {MODULE} allows)")
+        } else {
+            String::new()
+        };
+        return anyhow!(
+            "the verifier refuses the BPF program; its log ends with:\n    {log}{hint}"
+        );
     }
     if error.kind() == ErrorKind::PermissionDenied {
         return anyhow!(
@@ -180,7 +189,13 @@ mod tests {
         assert!(line(EINVAL, changed, GOOD).contains("declares a kfunc in another way"));
         let other = line(EINVAL, "libbpf: some warning\n", GOOD);
         assert!(other.contains("refused the BPF program") && other.contains("some warning"));
-        assert!(line(EACCES, LOG, GOOD).starts_with("the verifier refuses"));
+        let refused = line(EACCES, LOG, GOOD);
+        assert!(refused.starts_with("the verifier refuses") && !refused.contains("dmesg"));
+        let by_module = LOG.replace(
+            "R1 invalid mem access 'scalar'",
+            "attach to unsupported member handle_out_of_memory of struct bpf_oom_ops",
+        );
+        assert!(line(EACCES, &by_module, GOOD).contains("dmesg has a line"));
     }
 
     const LOG: &str = "\

@@ -20,8 +20,8 @@ use clap::Subcommand;
 ///
 /// An OOM policy is a BPF program that chooses what to kill when its cgroup, or one below it,
 /// runs out of memory. The kernel asks the policy of the nearest cgroup first, then those above
-/// it, until one kills; if none does, the kernel's own OOM killer runs. A policy on the root is
-/// also asked when the whole system is out of memory.
+/// it, until one settles the OOM; if none does, the kernel's own OOM killer runs. A policy on the
+/// root is also asked when the whole system is out of memory.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,

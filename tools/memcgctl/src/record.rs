@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Reads the records of include/. Each begins with its version and its size, so that a memcgctl
-//! that meets another version says which side to update.
+//! that cannot read a version says which side to update.
 
 use std::cmp::Ordering;
 use std::ffi::c_char;
@@ -18,21 +18,25 @@ const MEMCGCTL: &str = concat!("memcgctl ", env!("CARGO_PKG_VERSION"));
 pub trait Record: FromBytes {
     const NAME: &'static str;
     const VERSION: u32;
+    /// Whether a newer version is the same struct with more members at its end. The writer then
+    /// leaves out the members that the reader does not know.
+    const GROWS: bool;
 }
 
 macro_rules! records {
-    ($($record:ident: $version:ident),+ $(,)?) => {
+    ($($record:ident: $version:ident, $grows:literal;)+) => {
         $(impl Record for records::$record {
             const NAME: &'static str = stringify!($record);
             const VERSION: u32 = records::$version;
+            const GROWS: bool = $grows;
         })+
     };
 }
 
 records! {
-    bpf_oom_policy_info: BPF_OOM_POLICY_INFO_VERSION,
-    cgroup_record: CGROUP_RECORD_VERSION,
-    oom_decision: OOM_DECISION_VERSION,
+    bpf_oom_policy_info: BPF_OOM_POLICY_INFO_VERSION, true;
+    cgroup_record: CGROUP_RECORD_VERSION, false;
+    oom_decision: OOM_DECISION_VERSION, false;
 }
 
 /// The side that writes a record.
@@ -59,10 +63,12 @@ pub fn read<T: Record>(bytes: &[u8], writer: &Writer) -> Result<T> {
             T::VERSION
         )
     };
+    let whole = size as usize == size_of::<T>();
     match (version.cmp(&T::VERSION), T::read_from_bytes(bytes)) {
         (Ordering::Less, _) => bail!("{}: {update}", versions()),
+        (Ordering::Greater, Ok(record)) if T::GROWS && whole => Ok(record),
         (Ordering::Greater, _) => bail!("{}: update memcgctl", versions()),
-        (Ordering::Equal, Ok(record)) if size as usize == size_of::<T>() => Ok(record),
+        (Ordering::Equal, Ok(record)) if whole => Ok(record),
         (Ordering::Equal, _) => bail!(
             "{name} writes {size} bytes for version {version} of struct {}, and {MEMCGCTL} reads {}: build both from the same source",
             T::NAME,
@@ -149,9 +155,24 @@ pub mod tests {
         );
         // A newer record may also be longer.
         assert!(message(&[newer.as_bytes(), &[0; 8]].concat()).ends_with("update memcgctl"));
+        let decision = oom_decision {
+            version: records::OOM_DECISION_VERSION + 1,
+            size: size_of::<oom_decision>() as u32,
+            ..FromZeros::new_zeroed()
+        };
+        let error = read::<oom_decision>(decision.as_bytes(), &WRITER).map(|_| ());
+        assert!(error.unwrap_err().to_string().ends_with("update memcgctl"));
         let older = info(ours - 1, size - 8);
         assert!(message(older.as_bytes()).ends_with("load another one"));
         assert!(message(&older.as_bytes()[..16]).ends_with("load another one"));
+    }
+
+    #[test]
+    fn a_newer_record_that_has_grown_is_read_as_far_as_it_is_known() {
+        let size = size_of::<bpf_oom_policy_info>() as u32;
+        let newer = info(records::BPF_OOM_POLICY_INFO_VERSION + 1, size);
+        let read: bpf_oom_policy_info = read(newer.as_bytes(), &WRITER).unwrap();
+        assert_eq!(read.handled, 7);
     }
 
     #[test]
@@ -159,7 +180,7 @@ pub mod tests {
         let ours = records::BPF_OOM_POLICY_INFO_VERSION;
         let size = size_of::<bpf_oom_policy_info>() as u32;
         let longer = info(ours, size + 8);
-        assert!(message(longer.as_bytes()).contains("writes 128 bytes for version 1"));
+        assert!(message(longer.as_bytes()).contains("writes 128 bytes for version 2"));
         let cut = info(ours, size);
         assert!(message(&cut.as_bytes()[..100]).contains("build both from the same source"));
     }

@@ -48,6 +48,8 @@ pub const SLOT_COUNT: usize = 4;
 const MAP_LOOKUP: i32 = 1;
 const CURRENT_TASK: i32 = 158;
 const KPTR_XCHG: i32 = 194;
+/// bpf_send_signal(), which only programs of some types may call.
+const SEND_SIGNAL: i32 = 109;
 const HELPERS: [i32; 3] = [MAP_LOOKUP, CURRENT_TASK, KPTR_XCHG];
 
 /// The stack: homes of values from the top, then a place for an iterator or a loop's counter at
@@ -57,7 +59,8 @@ const LOOP_SIZE: i16 = 24;
 const MAX_DEPTH: usize = 4;
 const KEY: i16 = -8 * HOMES_ON_STACK - LOOP_SIZE * MAX_DEPTH as i16 - 8;
 const COPY: i16 = KEY - 8;
-const INFO: i16 = COPY - size_of::<bpf_oom_policy_info>() as i16;
+const INFO_SIZE: i16 = size_of::<bpf_oom_policy_info>() as i16;
+const INFO: i16 = COPY - INFO_SIZE;
 
 /// The number of steps in the longest programs.
 const MAX_STEPS: usize = 24;
@@ -266,6 +269,7 @@ mod tests {
         let harmful = [
             Kfunc::OutOfMemory,
             Kfunc::KillMemcg,
+            Kfunc::SendSignal,
             Kfunc::NumNew,
             Kfunc::CssNew,
         ];

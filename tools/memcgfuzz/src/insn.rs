@@ -8,6 +8,7 @@ pub const R0: Reg = 0;
 pub const R1: Reg = 1;
 pub const R2: Reg = 2;
 pub const R3: Reg = 3;
+pub const R4: Reg = 4;
 /// The frame pointer.
 pub const FP: Reg = 10;
 

@@ -67,6 +67,7 @@ kfuncs! {
     NumNew = "bpf_iter_num_new",
     NumNext = "bpf_iter_num_next",
     NumDestroy = "bpf_iter_num_destroy",
+    SendSignal = "bpf_send_signal_task",
 }
 
 impl Kfunc {

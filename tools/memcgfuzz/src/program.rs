@@ -113,6 +113,8 @@ mistakes! {
     Write = "write to a memory cgroup",
     StoreInSlot = "store without exchange",
     UseOfSlot = "use without taking it out",
+    KfuncOfPolicy = "kfunc that policies must not call",
+    HelperOfPolicy = "helper that policies must not call",
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

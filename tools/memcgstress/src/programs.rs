@@ -70,6 +70,7 @@ impl Shared {
         counts.keeps.add(done.keeps);
         counts.reads.add(done.reads);
         counts.walked.add(done.walked);
+        counts.declared.add(done.declared);
         Ok(())
     }
 }
@@ -118,12 +119,13 @@ pub fn call(worker: &mut Worker<'_>) -> Result<()> {
             input.cgroup_id = if random.one_in(16) { 0 } else { id };
             input.key = random.below(SLOTS) as u32;
             let programs = &skel.progs;
-            let program = match random.below(8) {
+            let program = match random.below(9) {
                 0 | 1 => &programs.get_put,
                 2 | 3 => &programs.get_keep,
                 4 => &programs.get_read,
                 5 | 6 => &programs.read_kept,
-                _ => &programs.put_kept,
+                7 => &programs.put_kept,
+                _ => &programs.declare,
             };
             program
                 .test_run(ProgramInput::default())

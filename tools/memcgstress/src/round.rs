@@ -65,6 +65,7 @@ pub struct Counts {
     pub walked: Count,
     pub hogs: Count,
     pub ooms: Count,
+    pub declared: Count,
     pub killed: Count,
     pub attached: Count,
     pub replaced: Count,
@@ -89,7 +90,7 @@ impl Counts {
     }
 
     pub fn print(&self) {
-        let rows: [(&str, &Count); 21] = [
+        let rows: [(&str, &Count); 22] = [
             ("cgroups created", &self.created),
             ("cgroups removed", &self.removed),
             ("processes moved", &self.moved),
@@ -102,6 +103,7 @@ impl Counts {
             ("cgroups walked over", &self.walked),
             ("hogs started", &self.hogs),
             ("OOMs", &self.ooms),
+            ("OOMs declared and settled", &self.declared),
             ("processes killed by OOMs", &self.killed),
             ("policies attached", &self.attached),
             ("policies replaced", &self.replaced),

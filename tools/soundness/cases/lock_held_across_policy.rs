@@ -4,7 +4,8 @@
 
 use crate::{
     oom::{self, Locked, OomControl, Protected},
-    policy, victim,
+    policy,
+    victim::{self, Settled},
 };
 use kernel::{prelude::*, task::Task};
 
@@ -15,9 +16,12 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, lock: &mut Locked) {
     #[cfg(offence)]
     {
         policy::handle(oc, lock); // error[E0499]
-        policy::add_kills(1, lock); // error[E0499]
+        policy::note_progress(Settled::Dying, lock); // error[E0499]
         oom::out_of_memory(None, 0, lock); // error[E0499]
-        victim::memory_is_awaited(oc, lock); // error[E0499]
+        oom::ask_policies(None, 0, lock); // error[E0499]
+        victim::note_domain(oc, lock); // error[E0499]
+        victim::add(task, lock); // error[E0499]
+        let _ = victim::memory_for(oc, lock); // error[E0499]
         victim::prune(lock); // error[E0499]
         let _ = victim::kill_process(oc, task, why, lock); // error[E0499]
         let _ = oc.kill(task, why, true, lock); // error[E0499]

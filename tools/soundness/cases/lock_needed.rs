@@ -3,7 +3,8 @@
 
 use crate::{
     oom::{self, Locked, OomControl},
-    policy, victim,
+    policy,
+    victim::{self, Settled},
 };
 use kernel::{prelude::*, task::Task};
 
@@ -15,9 +16,12 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, shared: &Locked) {
     #[cfg(offence)]
     {
         policy::handle(oc, shared); // error[E0308]
-        policy::add_kills(1, shared); // error[E0308]
+        policy::note_progress(Settled::Dying, shared); // error[E0308]
         oom::out_of_memory(None, 0, shared); // error[E0308]
-        victim::memory_is_awaited(oc, shared); // error[E0308]
+        oom::ask_policies(None, 0, shared); // error[E0308]
+        victim::note_domain(oc, shared); // error[E0308]
+        victim::add(task, shared); // error[E0308]
+        let _ = victim::memory_for(oc, shared); // error[E0308]
         victim::prune(shared); // error[E0308]
         let _ = victim::kill_process(oc, task, why, shared); // error[E0308]
         let _ = oc.kill(task, why, true, shared); // error[E0308]

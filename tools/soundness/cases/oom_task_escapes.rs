@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A victim that a walk visits is not kept past the callback without a reference.
+//! A thread that a walk visits is not kept past the callback without a reference.
 
-use crate::oom::OomControl;
+use crate::oom;
+use core::ops::ControlFlow;
 use kernel::{sync::aref::ARef, task::Task};
 
-fn case(oc: &OomControl) {
+fn case() {
     let mut kept: Option<ARef<Task>> = None;
-    oc.scan_pending_victims(|task| kept = Some(task.into()));
+    oom::scan_strays(|task| {
+        kept = Some(task.into());
+        ControlFlow::Continue(())
+    });
 
     #[cfg(offence)]
     let mut borrowed: Option<&Task> = None;
     #[cfg(offence)]
-    oc.scan_pending_victims(|task| borrowed = Some(task)); // error[E0521]
+    oom::scan_strays(|task| {
+        borrowed = Some(task); // error[E0521]
+        ControlFlow::Continue(())
+    });
 }

@@ -4,7 +4,7 @@
 use crate::policy;
 
 fn case() {
-    if let Ok(info) = policy::curr_or_next(0) {
+    if let Ok(info) = policy::curr_or_next(0, 16) {
         let _ = info.map_id;
         #[cfg(offence)]
         let _ = info.ops; // error[E0609]

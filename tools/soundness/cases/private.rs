@@ -6,7 +6,6 @@ use crate::memcg::MemCgroup;
 #[cfg(offence)]
 mod imports {
     use crate::btf::has_btf; // error[E0603]
-    use crate::oom::scan_processes; // error[E0603]
     use crate::policy::check_capability; // error[E0603]
     use crate::policy::check_cgroup; // error[E0603]
     use crate::policy::run_policy; // error[E0603]
@@ -15,12 +14,14 @@ mod imports {
     use crate::policy::Registry; // error[E0603]
     use crate::policy::ATTACHING; // error[E0603]
     use crate::policy::REGISTRY; // error[E0603]
-    use crate::victim::add; // error[E0603]
     use crate::victim::check_domain; // error[E0603]
     use crate::victim::pid_alive; // error[E0603]
-    use crate::victim::retain; // error[E0603]
+    use crate::victim::strays; // error[E0603]
+    use crate::victim::thread_with_mm; // error[E0603]
+    use crate::victim::victim_mm; // error[E0603]
     use crate::victim::Kills; // error[E0603]
     use crate::victim::Victim; // error[E0603]
+    use crate::victim::Victims; // error[E0603]
     use crate::victim::VICTIMS; // error[E0603]
 }
 

@@ -32,6 +32,8 @@ const NEEDED: [(&str, &[&str]); 3] = [
             "DEBUG_INFO_BTF=y",
             "DEBUG_INFO_BTF_MODULES=y",
             "MODULES=y",
+            "KALLSYMS=y",
+            "TRACEPOINTS=y",
         ],
     ),
     ("the module provides these kfuncs", &["BPF_MEMCONTROL=n"]),
@@ -49,7 +51,7 @@ const NEEDED: [(&str, &[&str]); 3] = [
 ];
 
 /// Lines of the patches, by which a kernel tree shows that it has them.
-const PATCHED: [(&str, &str); 7] = [
+const PATCHED: [(&str, &str); 6] = [
     ("kernel/bpf/Kconfig", "BPF_MEMCONTROL"),
     (
         "kernel/cgroup/cgroup.c",
@@ -57,11 +59,7 @@ const PATCHED: [(&str, &str); 7] = [
     ),
     ("mm/memcontrol.c", "memcg_events, \"rust_bpf_memcontrol\""),
     ("mm/oom_kill.c", "oom_kill_task, \"rust_bpf_memcontrol\""),
-    ("include/linux/bpf.h", "kfunc_filter"),
-    (
-        "kernel/bpf/verifier.c",
-        "SAFE_TRUSTED_OR_NULL(struct oom_control)",
-    ),
+    ("mm/oom_kill.c", "mm_may_be_shared"),
     ("kernel/bpf/helpers.c", "bpf_put_mem_cgroup_dtor"),
 ];
 

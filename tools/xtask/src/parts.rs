@@ -44,7 +44,7 @@ pub enum Part {
     Stress,
     /// memcgfuzz
     Fuzz,
-    /// The kernel tree's own bpftool: Debian's crashes on a module's struct_ops (patch 0008)
+    /// The kernel tree's own bpftool: Debian's crashes on a module's struct_ops
     Bpftool,
     /// Programs that count instructions
     Bench,

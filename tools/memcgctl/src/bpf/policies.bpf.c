@@ -8,23 +8,16 @@
 #include <bpf/bpf_helpers.h>
 #include "bpf_memcontrol.bpf.h"
 
-/*
- * The module fills in as many bytes as its own struct has. A newer module's may be
- * longer, and its version must reach user space, which then says what to update.
- */
-static union {
-	struct bpf_oom_policy_info info;
-	char room[1024];
-} found;
+static struct bpf_oom_policy_info found;
 
 SEC("syscall")
 int next_policy(struct bpf_oom_policy_info *ctx)
 {
 	int err;
 
-	err = bpf_oom_policy_info(ctx->cgroup_id, &found.info);
+	err = bpf_oom_policy_info(ctx->cgroup_id, &found, sizeof(found));
 	if (!err)
-		*ctx = found.info;
+		*ctx = found;
 	return err;
 }
 

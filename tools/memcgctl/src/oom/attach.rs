@@ -88,8 +88,11 @@ pub fn refused(error: &io::Error, place: &Place, policies: &Policies<'_>) -> Err
                 _ => anyhow!("{place} does not have the memory controller, and so no OOMs of its own"),
             }
         }
+        Errno::EBUSY => anyhow!(
+            "the kernel refuses the policy: another BPF program extends its program (freplace), or another module has the kernel's OOM hook"
+        ),
         Errno::EINVAL => anyhow!(
-            "the kernel refuses the policy: it lacks a handle_out_of_memory program, or its name is not plain text"
+            "the kernel refuses the policy: it lacks a handle_out_of_memory program, has a flag that the module does not know, or its name is not plain text"
         ),
         _ => anyhow!("the kernel refuses the policy: {error}"),
     }

@@ -11,6 +11,7 @@ use memcgbpf::records::oom_decision;
 use memcgbpf::records::OOM_AVOID;
 use memcgbpf::records::OOM_CHOSEN;
 use memcgbpf::records::OOM_DYING;
+use memcgbpf::records::OOM_GONE;
 use memcgbpf::records::OOM_NORMAL;
 use memcgbpf::records::OOM_OMIT;
 use memcgbpf::records::OOM_OMITTED;
@@ -80,6 +81,7 @@ pub enum Verdict {
     Omitted,
     Dying,
     Refused,
+    Gone,
 }
 
 impl Verdict {
@@ -91,6 +93,7 @@ impl Verdict {
             OOM_OMITTED => Self::Omitted,
             OOM_DYING => Self::Dying,
             OOM_REFUSED => Self::Refused,
+            OOM_GONE => Self::Gone,
             _ => return None,
         })
     }
@@ -101,8 +104,9 @@ impl Verdict {
             Self::Smaller => "ranks lower",
             Self::Protected => "protected by memory.min or memory.low",
             Self::Omitted => "its entry says never",
-            Self::Dying => "already exiting",
+            Self::Dying => "chosen, dying already",
             Self::Refused => "must not be killed",
+            Self::Gone => "no memory to come",
         }
     }
 }
@@ -129,7 +133,8 @@ pub struct Decision {
     pub chosen_cgroup_id: Option<u64>,
     /// `None` when the whole cgroup was chosen.
     pub chosen_pid: Option<u32>,
-    /// The number of killed processes, or the last kill's negative errno.
+    /// The number of killed processes, which is 0 for a choice that is dying already; or the last
+    /// kill's negative errno.
     pub result: i32,
     pub dry_run: bool,
     /// The number of memory cgroups that the policy looked at.
@@ -285,7 +290,7 @@ pub mod tests {
     #[test]
     fn unknown_classes_and_verdicts_are_refused() {
         let mut unknown = record();
-        unknown.candidates[1].verdict = OOM_REFUSED + 1;
+        unknown.candidates[1].verdict = OOM_GONE + 1;
         assert!(Decision::read(unknown.as_bytes()).is_err());
         unknown = record();
         unknown.candidates[1].class = OOM_PREFER + 1;
@@ -302,7 +307,7 @@ pub mod tests {
         }
         assert_eq!(Class::from_number(OOM_PREFER + 1), None);
         assert_eq!(Class::from_number(OOM_OMIT - 1), None);
-        assert!((OOM_CHOSEN..=OOM_REFUSED).all(|verdict| Verdict::from_number(verdict).is_some()));
-        assert_eq!(Verdict::from_number(OOM_REFUSED + 1), None);
+        assert!((OOM_CHOSEN..=OOM_GONE).all(|verdict| Verdict::from_number(verdict).is_some()));
+        assert_eq!(Verdict::from_number(OOM_GONE + 1), None);
     }
 }

@@ -33,9 +33,9 @@ const HEADER: [&str; 8] = [
 
 /// List the attached OOM policies with their counters
 ///
-/// HANDLED counts the OOMs in which the policy killed; PASSED those that it passed on without a
-/// kill; NO PROGRESS those that it claimed to have handled without a kill; KILLS counts the
-/// processes that it killed. MAP is the id of its struct_ops map (bpftool map show id MAP).
+/// HANDLED counts the OOMs that the policy settled: it killed, or chose a process that was dying
+/// already; PASSED those that it passed on; NO PROGRESS those that it claimed to have handled but
+/// did not settle; KILLS counts the processes that it killed. MAP is the id of its struct_ops map (bpftool map show id MAP).
 /// HELD BY names what keeps the policy attached: the files of bpffs that pin its link; a link
 /// that is not pinned, but open in a process (bpftool link show id N names the process); or
 /// the policy itself, when it was registered without a link.

@@ -70,10 +70,10 @@ pub struct Args {
     /// oom_path and oom_id (of the cgroup that ran out of memory), policy, policy_path and
     /// policy_id (where it is attached), dry_run, chosen_path and chosen_id (null when nothing
     /// was chosen), chosen_pid and chosen_comm (null when a whole cgroup was chosen), result
-    /// (processes killed, or a negative errno), cgroups (memory cgroups looked at), candidates:
-    /// an array of objects with path, id, anon, shmem, usage (bytes), class (prefer, normal,
-    /// avoid, omit), verdict (chosen, smaller, protected, omitted, dying, refused). Paths are
-    /// null when the cgroup is gone.
+    /// (processes killed, 0 when the choice is dying already, or a negative errno), cgroups
+    /// (memory cgroups looked at), candidates: an array of objects with path, id, anon, shmem,
+    /// usage (bytes), class (prefer, normal, avoid, omit), verdict (chosen, smaller, protected,
+    /// omitted, dying, refused, gone). Paths are null when the cgroup is gone.
     #[arg(long, verbatim_doc_comment)]
     json: bool,
 

@@ -9,6 +9,7 @@ use super::COPY;
 use super::CURRENT_TASK;
 use super::KEY;
 use super::KPTR_XCHG;
+use super::SEND_SIGNAL;
 use crate::insn::Insn;
 use crate::insn::EQ;
 use crate::insn::FP;
@@ -16,6 +17,8 @@ use crate::insn::NE;
 use crate::insn::R0;
 use crate::insn::R1;
 use crate::insn::R2;
+use crate::insn::R3;
+use crate::insn::R4;
 use crate::kernel::Kfunc;
 use crate::program::Mistake;
 
@@ -180,6 +183,24 @@ impl Generator<'_> {
                     self.use_r1(Kind::Memcg);
                     self.land(null);
                 }
+            }
+            Mistake::KfuncOfPolicy => {
+                if !self.of.is_oom() {
+                    return false;
+                }
+                self.helper(CURRENT_TASK);
+                self.insns.push(Insn::mov(R1, R0));
+                for argument in [R2, R3, R4] {
+                    self.insns.push(Insn::mov_imm(argument, 0));
+                }
+                self.call(Kfunc::SendSignal);
+            }
+            Mistake::HelperOfPolicy => {
+                if !self.of.is_oom() {
+                    return false;
+                }
+                self.insns.push(Insn::mov_imm(R1, 0));
+                self.helper(SEND_SIGNAL);
             }
         }
         true

@@ -2,12 +2,16 @@
 
 //! The steps of a valid program.
 
+use memcgbpf::records::BPF_OOM_POLICIES_ONLY;
+use memcgbpf::records::BPF_OOM_SYSTEM;
+
 use super::Generator;
 use super::Kind;
 use super::Open;
 use super::CURRENT_TASK;
 use super::HOMES_ON_STACK;
 use super::INFO;
+use super::INFO_SIZE;
 use super::KEY;
 use super::KPTR_XCHG;
 use super::LEFT_EARLY;
@@ -395,11 +399,20 @@ impl Generator<'_> {
                 self.id(R1);
                 self.insns.push(Insn::mov(R2, FP));
                 self.insns.push(Insn::add_imm(R2, INFO.into()));
+                let size = self.rng.below(INFO_SIZE as usize + 1) as i32;
+                self.insns.push(Insn::mov_imm(R3, size));
                 self.call(Kfunc::PolicyInfo);
             } else {
-                // Any flag is invalid, so this never causes an OOM.
+                // No policy is attached, so none of these calls kills: it asks only policies, or
+                // has a flag that does not exist.
+                let flags = if self.rng.one_in(2) {
+                    BPF_OOM_POLICIES_ONLY
+                } else {
+                    !(BPF_OOM_SYSTEM | BPF_OOM_POLICIES_ONLY)
+                };
                 self.number(R3);
-                self.insns.push(Insn::or_imm(R3, 1));
+                self.insns.push(Insn::and_imm(R3, BPF_OOM_SYSTEM as i32));
+                self.insns.push(Insn::or_imm(R3, flags as i32));
                 match self.memcg() {
                     Some(memcg) => self.fetch(R1, memcg),
                     None => self.insns.push(Insn::mov_imm(R1, 0)),

@@ -12,6 +12,7 @@ struct done {
 	__u64 keeps;
 	__u64 reads;
 	__u64 walked;
+	__u64 declared;
 };
 
 #endif /* __DONE_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A syscall program and an iterator that get, put, keep and read memory cgroups. */
+/* Syscall programs and an iterator that get, put, keep and read memory cgroups. */
 #include "kept.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -80,6 +80,21 @@ int put_kept(void *ctx)
 	memcg = bpf_kptr_xchg(&slot->memcg, NULL);
 	if (memcg)
 		put(memcg);
+	return 0;
+}
+
+/* Asks the policies that govern a cgroup; where none does, nothing happens. */
+SEC("syscall")
+int declare(void *ctx)
+{
+	u64 flags = BPF_OOM_POLICIES_ONLY | (cgroup_id ? 0 : BPF_OOM_SYSTEM);
+	struct mem_cgroup *memcg = get();
+
+	if (!memcg)
+		return 0;
+	if (!bpf_out_of_memory(memcg, 0, flags))
+		COUNT(declared);
+	put(memcg);
 	return 0;
 }
 

@@ -4,7 +4,8 @@
 //! compare.
 //!
 //! Prints a line for each decision on stdin: the name of the chosen cgroup, whether all of it or a
-//! process was chosen, the verdict on each candidate by rank, and "killed" or, in a dry run, "dry".
+//! process was chosen, the verdict on each candidate by rank, and the end: "killed", "dying" for a
+//! choice that was dying already, "passed", or "dry" in a dry run.
 
 use std::io;
 use std::process::ExitCode;
@@ -30,10 +31,11 @@ fn summary(decision: &Value) -> String {
         (_, Value::Null) => format!("{} cgroup", name(&decision["chosen_path"])),
         _ => format!("{} process", name(&decision["chosen_path"])),
     };
-    let end = if decision["dry_run"] == true {
-        "dry"
-    } else {
-        "killed"
+    let end = match (decision["result"].as_i64(), &decision["chosen_id"]) {
+        _ if decision["dry_run"] == true => "dry",
+        (Some(1..), _) => "killed",
+        (Some(0), Value::Number(_)) => "dying",
+        _ => "passed",
     };
     let mut words = vec![chosen];
     words.extend(candidates.map(verdict));
@@ -67,18 +69,28 @@ mod tests {
     fn a_summary_has_the_choice_the_verdicts_and_the_end() {
         assert_eq!(
             summarize(
-                r#"{"chosen_path":"/a/40","chosen_id":7,"chosen_pid":null,"dry_run":false,"candidates":[
+                r#"{"chosen_path":"/a/40","chosen_id":7,"chosen_pid":null,"dry_run":false,"result":2,"candidates":[
                 {"path":"/a/40","verdict":"chosen"},{"path":null,"verdict":"smaller"}]}"#
             ),
             "40 cgroup 40=chosen removed=smaller killed"
         );
         assert_eq!(
-            summarize(r#"{"chosen_path":"/a","chosen_id":7,"chosen_pid":9,"dry_run":true}"#),
+            summarize(
+                r#"{"chosen_path":"/a","chosen_id":7,"chosen_pid":9,"dry_run":true,"result":0}"#
+            ),
             "a process dry"
         );
         assert_eq!(
-            summarize(r#"{"chosen_path":null,"chosen_id":null,"chosen_pid":null,"dry_run":false}"#),
-            "nothing killed"
+            summarize(
+                r#"{"chosen_path":"/a","chosen_id":7,"chosen_pid":9,"dry_run":false,"result":0}"#
+            ),
+            "a process dying"
+        );
+        assert_eq!(
+            summarize(
+                r#"{"chosen_path":null,"chosen_id":null,"chosen_pid":null,"dry_run":false,"result":-3}"#
+            ),
+            "nothing passed"
         );
     }
 }

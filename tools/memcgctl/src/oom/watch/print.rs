@@ -95,7 +95,9 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
         (error, _) if error < 0 => {
             format!("chose {what}, {why}, but killed nothing: {}", errno(error))
         }
-        (0, _) => format!("chose {what}, {why}, but killed nothing"),
+        (0, _) => {
+            format!("waits for {what}, {why}: it is dying already, and its memory is on its way")
+        }
         (1, Some(_)) => format!("killed {what}, {why}"),
         // memory.oom.group extended the kill to them.
         (killed, Some(_)) => format!("killed {what} and {} with it, {why}", killed - 1),
@@ -105,10 +107,10 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
 }
 
 fn why(decision: &Decision, chosen: u64) -> String {
-    let choice = decision
-        .candidates
-        .iter()
-        .find(|candidate| candidate.cgroup_id == chosen && candidate.verdict == Verdict::Chosen);
+    let choice = decision.candidates.iter().find(|candidate| {
+        candidate.cgroup_id == chosen
+            && matches!(candidate.verdict, Verdict::Chosen | Verdict::Dying)
+    });
     match choice.map(|choice| choice.class) {
         Some(Class::Prefer) => "which is preferred".to_string(),
         Some(Class::Avoid) => "though avoided: nothing else is left".to_string(),
@@ -125,7 +127,7 @@ fn cgroups(count: u32) -> String {
 
 fn errno(error: i32) -> String {
     match Errno::from_raw(error.saturating_neg()) {
-        Errno::ESRCH => "its choice was already exiting".to_string(),
+        Errno::ESRCH => "its choice has no memory to give back any more".to_string(),
         Errno::EPERM => "its choice must not be killed".to_string(),
         other => other.desc().to_string(),
     }
@@ -294,15 +296,23 @@ mod tests {
         assert!(header(&one).contains("of /shop/hog and 3 with it, which"));
         one.dry_run = true;
         assert!(header(&one).starts_with("would kill process 99"));
+        one.dry_run = false;
+        one.result = 0;
+        one.candidates[1].verdict = Verdict::Dying;
+        assert_eq!(
+            header(&one),
+            "waits for process 99 (h\\u{1b}og) of /shop/hog, which is preferred: it is dying already, and its memory is on its way; took 0.250 ms"
+        );
 
         let mut none = decision();
         none.candidates[1].class = Class::Avoid;
         none.result = -(Errno::ESRCH as i32);
         assert!(header(&none).starts_with(
-            "chose all of /shop/hog, though avoided: nothing else is left, but killed nothing: its choice was already exiting"
+            "chose all of /shop/hog, though avoided: nothing else is left, but killed nothing: its choice has no memory to give back any more"
         ));
         none.chosen_cgroup_id = None;
-        assert!(header(&none).starts_with("killed nothing: its choice was already exiting;"));
+        assert!(header(&none)
+            .starts_with("killed nothing: its choice has no memory to give back any more;"));
         none.result = 0;
         assert!(header(&none).starts_with("chose nothing: none of 2 cgroups may be killed;"));
     }
