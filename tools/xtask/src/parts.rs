@@ -44,6 +44,8 @@ pub enum Part {
     Stress,
     /// memcgfuzz
     Fuzz,
+    /// memcgoom, and oomproc, which it runs
+    Oom,
     /// The kernel tree's own bpftool: Debian's crashes on a module's struct_ops
     Bpftool,
     /// Programs that count instructions
@@ -122,6 +124,9 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
             )
         }
         Part::Fuzz => return install_crates(&kernel, &["memcgfuzz"], &["memcgfuzz"]),
+        Part::Oom => {
+            return install_crates(&kernel, &["memcgoom", "testkit"], &["memcgoom", "oomproc"])
+        }
         Part::Bpftool => return bpftool(&kernel),
         _ if name == "guest" => format!("building {}", part.name()),
         _ => format!("building {} for the kernel {name}", part.name()),
