@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The processes of an OOM: a process that holds memory, a hog of many
- * processes, and a crowd that does nothing. The first and the last say "ready".
+ * The processes of an OOM: a process that holds memory, a hog of many processes, a
+ * crowd and a herd that do nothing, and one that takes OOMs while others die. All but
+ * the hog say "ready".
  *
  * usage: oom hold DIR NAME SIZE  a process of that name, with SIZE MiB, in the
  *                                cgroup DIR
@@ -10,6 +11,11 @@
  *                                fills SIZE MiB and pauses after every one of
  *                                them, for PAUSE milliseconds
  *        oom crowd DIR COUNT     COUNT cgroups below DIR, a process in each
+ *        oom herd DIR COUNT      COUNT processes in the cgroup DIR
+ *        oom follow EVENTS DIR COUNT SIZE
+ *                                when the memory.events EVENTS have a kill: COUNT
+ *                                processes in the cgroup DIR, one after another,
+ *                                each of which fills SIZE MiB
  *
  * The hog says when it starts, and what the kernel says of memory pressure then
  * and ten seconds after each worker has its memory or is dead. Then it ends.
@@ -61,6 +67,29 @@ static void enter(const char *dir)
 	if (fd < 0 || write(fd, "0", 1) < 0)
 		err(1, "%s", path);
 	close(fd);
+}
+
+static int open_or_die(const char *path)
+{
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0)
+		err(1, "%s", path);
+	return fd;
+}
+
+static pid_t fork_into(int cgroup)
+{
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = cgroup,
+	};
+	pid_t pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		err(1, "clone3");
+	return pid;
 }
 
 static void hold(const char *dir, const char *name, size_t mib)
@@ -129,22 +158,19 @@ static void hog(const char *dir, int count, size_t mib, int pause_ms)
 	const struct timespec tick = { .tv_nsec = 10000000 };
 	struct worker *workers = mmap(NULL, count * sizeof(*workers), PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+	int cgroup = open_or_die(dir);
 	struct timespec now;
 	int gate[2], i;
 
-	args.cgroup = open(dir, O_RDONLY);
-	if (workers == MAP_FAILED || (int)args.cgroup < 0 || pipe(gate))
+	if (workers == MAP_FAILED || pipe(gate))
 		err(1, "%s", dir);
 	say_stalled("before");
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	printf("start=%lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
 	fflush(stdout);
 	for (i = 0; i < count; i++) {
-		pid_t pid = syscall(SYS_clone3, &args, sizeof(args));
+		pid_t pid = fork_into(cgroup);
 
-		if (pid < 0)
-			err(1, "clone3");
 		if (pid) {
 			workers[i].pid = pid;
 		} else {
@@ -197,6 +223,54 @@ static void crowd(const char *dir, int count)
 		pause();
 }
 
+/*
+ * Each process of the herd has an address space of its own. Nobody waits for them: the
+ * kernel reaps them when they die.
+ */
+static void herd(const char *dir, int count)
+{
+	int cgroup = open_or_die(dir), i;
+
+	signal(SIGCHLD, SIG_IGN);
+	prctl(PR_SET_NAME, "small");
+	for (i = 0; i < count; i++)
+		if (!fork_into(cgroup))
+			for (;;)
+				pause();
+	ready();
+	for (;;)
+		pause();
+}
+
+/* Returns whether memory.events counts a kill. */
+static bool has_killed(int events)
+{
+	char text[1024];
+	ssize_t len = pread(events, text, sizeof(text) - 1, 0);
+
+	if (len < 0)
+		err(1, "memory.events");
+	text[len] = 0;
+	return strstr(text, "\noom_kill ") && !strstr(text, "\noom_kill 0\n");
+}
+
+static void follow(const char *path, const char *dir, int count, size_t mib)
+{
+	const struct timespec tick = { .tv_nsec = 1000000 };
+	int events = open_or_die(path), cgroup = open_or_die(dir), i;
+
+	ready();
+	while (!has_killed(events))
+		nanosleep(&tick, NULL);
+	for (i = 0; i < count; i++) {
+		if (!fork_into(cgroup)) {
+			memset(map(mib << 20), 1, mib << 20);
+			exit(0);
+		}
+		wait(NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 5 && !strcmp(argv[1], "hold"))
@@ -205,6 +279,10 @@ int main(int argc, char **argv)
 		hog(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
 	else if (argc == 4 && !strcmp(argv[1], "crowd"))
 		crowd(argv[2], atoi(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "herd"))
+		herd(argv[2], atoi(argv[3]));
+	else if (argc == 6 && !strcmp(argv[1], "follow"))
+		follow(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]));
 	else
 		errx(2, "see the usage at the top of oom.c");
 	return 0;

@@ -16,6 +16,7 @@ pub mod guests;
 mod hook;
 mod kfuncs;
 mod kills;
+mod lock;
 #[cfg(test)]
 mod tests;
 mod walks;
@@ -47,6 +48,7 @@ fn make(top: &Path, counts: &Counts, report: &mut Report) -> Result<()> {
     walks::draw(&build.join("bench-walk.svg"), &walks)?;
 
     hook::check(counts, &limits, report)?;
+    lock::check(counts, &limits, report)?;
 
     let kills = kills::rows(counts, report)?;
     write_json(&build.join("bench-oom.json"), &kills)?;
@@ -66,6 +68,7 @@ struct Limits {
     cgroupfs_takes: f64,
     walk_grows: f64,
     hook: f64,
+    lock_grows: f64,
     kfunc: Vec<Kfunc>,
 }
 

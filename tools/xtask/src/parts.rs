@@ -387,7 +387,7 @@ fn bench(log: &Log, kernel: &Kernel) -> Result<()> {
     let dir = layout::build("bench");
     fs::create_dir_all(&dir)?;
     vmlinux_h(kernel, &dir.join("vmlinux.h"))?;
-    for name in ["hook", "kfuncs", "oom", "walk"] {
+    for name in ["hook", "kfuncs", "lock", "oom", "walk"] {
         let source = layout::top(format!("bench/{name}.bpf.c"));
         log.run(&mut clang_bpf(
             kernel,

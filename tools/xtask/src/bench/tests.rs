@@ -46,6 +46,16 @@ impl Guests {
         guests.add("hook-stock", "booting\n200\n");
         guests.add("hook-series", "201\n");
         guests.add("hook-module", "202\n");
+        for processes in [10, 1000, 20000] {
+            guests.add(
+                &format!("lock-stock-{processes}"),
+                &lock(processes, 10 * processes * processes),
+            );
+            guests.add(
+                &format!("lock-policy-{processes}"),
+                &lock(processes, 300 * processes),
+            );
+        }
         guests.add(
             "kill-kernel",
             &oom("kernel", 10, 0, "worker", &["database", "worker", "worker"]),
@@ -142,6 +152,15 @@ fn oom(killer: &str, cgroups: u32, pause: u32, sender: &str, victims: &[&str]) -
     text + "signal=10000000 1 nsenter 3 nsenter\nsome_after=3000\nfull_after=1500\n"
 }
 
+/// The output of bench/lock, where the hold of the kill takes so many instructions.
+fn lock(processes: u64, instructions: u64) -> String {
+    let victims = processes + 1;
+    format!(
+        "booting\nheld={instructions} killed={victims} dying=0\nheld=500 killed=0 dying={victims}\n\
+         held=900 killed=1 dying=5\n"
+    )
+}
+
 #[test]
 fn limits_hold() {
     let report = Guests::new().report_after(Some).unwrap();
@@ -153,6 +172,10 @@ fn limits_hold() {
         "  BPF, kfuncs in Rust            100           500    1.0      2000   1001 kB     20 kB",
         "  cgroupfs                       100         10000   20.0     40000   1001 kB     20 kB",
         "  Linux with the series                                                  201",
+        "  Linux                    10          1,000         900          1,000        100   1.00",
+        "  Linux                20,000  4,000,000,000         900  4,000,000,000    200,000   1.00",
+        "  policy \"largest\"         10          3,000         900          3,000        300   3.00",
+        "  policy \"largest\"      1,000        300,000         900        300,000        300   0.03",
         "  kernel                10         1,000        2.0          9         1.5  kernel: database, 2 workers",
         "  policy \"largest\"  10,000     1,000,000        2.0          9         1.5  policy \"largest\": worker",
         "  earlyoom              10             -          -          9         1.5  earlyoom: worker",
@@ -197,6 +220,14 @@ fn each_limit_is_checked() {
         (
             guests().replace("hook-module", "202", "203"),
             "an OOM without a policy costs more than 1 % more than Linux's: 203 instructions instead of 200",
+        ),
+        (
+            guests().replace("lock-policy-20000", "held=6000000 ", "held=9001000 "),
+            "the hold of oom_lock is not linear: 450 instructions a process where 20,000 are killed, and 300 where 1,000 are",
+        ),
+        (
+            guests().replace("lock-policy-20000", "held=900 ", "held=10000000 "),
+            "the hold of oom_lock is not linear: 500 instructions a process where 20,000 are killed, and 300 where 1,000 are",
         ),
         (
             guests().replace("kill-1000", "x 7 worker", "x 7 database"),
@@ -263,6 +294,18 @@ fn incomplete_output_is_an_error() {
         (
             Guests::new().replace("hook-stock", "200", "panic"),
             "hook-stock: panic",
+        ),
+        (
+            Guests::new().replace("lock-stock-1000", "killed=1001", "killed=999"),
+            "lock-stock-1000",
+        ),
+        (
+            Guests::new().replace("lock-policy-1000", "dying=1001", "dying=500"),
+            "lock-policy-1000",
+        ),
+        (
+            Guests::new().replace("lock-policy-10", "killed=1 ", "killed "),
+            "lock-policy-10:4: held=900 killed dying=5",
         ),
         (
             Guests::new().replace("kill-kernel", "start=", "stop="),
