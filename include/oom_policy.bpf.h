@@ -93,7 +93,8 @@ static void oom_rank(const struct oom_candidate *candidate)
 
 	if (!oom_goes_before(candidate, &candidates[OOM_CANDIDATES - 1]))
 		return;
-	for (i = 0; i < OOM_CANDIDATES; i++) {
+	/* The verifier walks through a loop of C once for each path and turn. */
+	bpf_for(i, 0, OOM_CANDIDATES) {
 		if (oom_goes_before(&lower, &candidates[i])) {
 			higher = lower;
 			lower = candidates[i];
