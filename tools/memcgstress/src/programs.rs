@@ -42,6 +42,8 @@ mod skel {
 
 /// The number of steps between two loads.
 const SESSION: u32 = 300;
+/// The action of [`call()`] that declares an OOM.
+const DECLARE: usize = 7;
 const SLOTS: usize = 64;
 
 /// The maps that all programs of a round share. They outlive the module.
@@ -111,21 +113,28 @@ pub fn call(worker: &mut Worker<'_>) -> Result<()> {
                 break;
             }
             let random = &mut worker.random;
+            let action = random.below(9);
+            // An OOM is declared where there may be a policy and something to kill.
+            let cgroup = if action == DECLARE {
+                round.tree.slices()[random.below(2)].clone()
+            } else {
+                round.tree.any(random)
+            };
             // If the cgroup is gone, the previous id is used.
-            if let Ok(found) = cgroups::id(&round.tree.any(random)) {
+            if let Ok(found) = cgroups::id(&cgroup) {
                 id = found;
             }
             let input = skel.maps.bss_data.as_mut().context("no variables")?;
             input.cgroup_id = if random.one_in(16) { 0 } else { id };
             input.key = random.below(SLOTS) as u32;
             let programs = &skel.progs;
-            let program = match random.below(9) {
+            let program = match action {
                 0 | 1 => &programs.get_put,
                 2 | 3 => &programs.get_keep,
                 4 => &programs.get_read,
                 5 | 6 => &programs.read_kept,
-                7 => &programs.put_kept,
-                _ => &programs.declare,
+                DECLARE => &programs.declare,
+                _ => &programs.put_kept,
             };
             program
                 .test_run(ProgramInput::default())
