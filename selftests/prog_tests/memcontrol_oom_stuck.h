@@ -341,14 +341,12 @@ static inline bool restart(struct memcontrol_child *child, const char *name, siz
 {
 	char path[128];
 
-	if (is_alive(child))
-		return true;
 	stop_child(child);
 	return start_child(child, path_below(path, sizeof(path), "/oom", name), touch_memory,
 			   &size);
 }
 
-/* Starts those processes of the tree again that have died. */
+/* Starts the processes of the tree again. One that was killed may not have exited yet. */
 static inline bool stuck_repair(struct stuck_fixture *f)
 {
 	return restart(&f->tree.big, "big", BIG_SIZE) &&

@@ -141,10 +141,32 @@ teardown:
 }
 
 /*
- * Kills the kernel's first choice in an OOM that the policy leaves to the kernel, or without
- * the policy. The victim exits at once and is not seen by the kernel any more, but its memory is
- * still there when the next OOM comes.
+ * Starts @stuck, the kernel's first choice, and keeps its memory. When the kernel kills it, it
+ * exits at once and is not seen by the kernel any more, but its memory is still there when the
+ * next OOM comes.
  */
+static bool kernel_victim_start(struct stuck_fixture *f, struct holder *holder)
+{
+	if (!start_child(&f->stuck, "/oom/stuck", touch_memory_as_first, &stuck_size))
+		return false;
+	if (memory_holder_start(holder, f->stuck.pid))
+		return true;
+	stop_child(&f->stuck);
+	return false;
+}
+
+/* Declares an OOM that the policy, if attached, leaves to the kernel. In the next one, it kills. */
+static bool kernel_victim_kill(struct stuck_fixture *f)
+{
+	bool ok;
+
+	f->plan->targets[0].cgroup_id = 0;
+	ok = ASSERT_OK(oom_call(calls, f->tree.id, 0, 0), "bpf_out_of_memory") &&
+	     ASSERT_TRUE(is_killed(&f->stuck), "the kernel's choice is killed");
+	f->plan->targets[0].cgroup_id = f->tree.small_id;
+	return ok;
+}
+
 static void check_kernel_victim(bool attached)
 {
 	struct stuck_fixture f;
@@ -154,28 +176,22 @@ static void check_kernel_victim(bool attached)
 
 	if (!stuck_load(&f))
 		return;
-	if (!start_child(&f.stuck, "/oom/stuck", touch_memory_as_first, &stuck_size))
+	if (!kernel_victim_start(&f, &holder))
 		goto teardown;
-	if (!memory_holder_start(&holder, f.stuck.pid))
+	if ((attached && !stuck_attach(&f)) || !kernel_victim_kill(&f))
 		goto stop;
-	if (attached && !stuck_attach(&f))
-		goto release;
-	ASSERT_OK(oom_call(calls, f.tree.id, 0, 0), "bpf_out_of_memory");
-	ASSERT_TRUE(is_killed(&f.stuck), "the kernel's choice is killed");
 	ASSERT_EQ(f.plan->asked, attached, "calls of the policy");
 	if (!attached && !stuck_attach(&f))
-		goto release;
+		goto stop;
 
-	f.plan->targets[0].cgroup_id = f.tree.small_id;
 	ooms = count_ooms();
 	hog = start_hog_below("/oom", "hog", HOG_SIZE);
 	wait_for_ooms(ooms, FEW_OOMS);
 	holder_stop(&holder);
 	ASSERT_OK(finish_hog(hog), "hog");
 	check_one_victim(&f, attached);
-release:
-	holder_stop(&holder);
 stop:
+	holder_stop(&holder);
 	stop_child(&f.stuck);
 teardown:
 	stuck_unload(&f);
@@ -189,6 +205,56 @@ static void test_kernel_victim_of_a_pass(void)
 static void test_kernel_victim_before_attach(void)
 {
 	check_kernel_victim(false);
+}
+
+#define NR_RUNS		20
+
+/* Returns the number of processes that die in the next OOM, the hog included. */
+static int count_deaths(struct stuck_fixture *f, bool attached)
+{
+	long long ooms, kills;
+	struct holder holder;
+	int deaths = -1;
+	pid_t hog;
+
+	if (!kernel_victim_start(f, &holder))
+		return -1;
+	if ((attached && !stuck_attach(f)) || !kernel_victim_kill(f))
+		goto stop;
+	ooms = count_ooms();
+	kills = count_kills();
+	hog = start_hog_below("/oom", "hog", HOG_SIZE);
+	ASSERT_TRUE(poll_until(count_ooms() >= ooms + FEW_OOMS || count_kills() > kills),
+		    "OOMs that wait, or a kill");
+	holder_stop(&holder);
+	ASSERT_NEQ(finish_hog(hog), -1, "the hog ends");
+	deaths = count_kills() - kills;
+stop:
+	stuck_detach(f);
+	holder_stop(&holder);
+	stop_child(&f->stuck);
+	return deaths;
+}
+
+/* With the kernel alone, which does not see its victim any more, and with a policy, by turns. */
+static void test_kernel_victim_never_worse(void)
+{
+	struct stuck_fixture f;
+	int run, alone = 0;
+
+	if (!stuck_load(&f))
+		return;
+	for (run = 0; run < NR_RUNS; run++) {
+		alone += count_deaths(&f, false);
+		if (!stuck_repair(&f) ||
+		    !ASSERT_EQ(count_deaths(&f, true), 0, "deaths with a policy"))
+			break;
+	}
+	ASSERT_EQ(run, NR_RUNS, "runs with a policy");
+	ASSERT_EQ(f.plan->asked, NR_RUNS, "calls of the policy");
+	ASSERT_GE(alone, NR_RUNS, "deaths with the kernel alone");
+	printf("%d runs: %d deaths with the kernel alone, none with a policy\n", run, alone);
+	stuck_unload(&f);
 }
 
 /*
@@ -386,6 +452,7 @@ static const struct memcontrol_subtest subtests[] = {
 	SUBTEST(lingering_thread),
 	SUBTEST(kernel_victim_of_a_pass),
 	SUBTEST(kernel_victim_before_attach),
+	SUBTEST(kernel_victim_never_worse),
 	SUBTEST(progress),
 	SUBTEST(no_progress),
 	SUBTEST(small_victim_below),
