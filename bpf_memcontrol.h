@@ -25,11 +25,12 @@ struct page_counter;
 struct task_struct;
 
 /*
- * Defined in bpf_memcontrol.rs, called by the kfuncs in kfuncs.c and oom_ops.c.
+ * Defined in kfuncs.rs and bpf_memcontrol.rs, called by the kfuncs in kfuncs.c and oom_ops.c.
  * The verifier has proved of each pointer that it is not NULL (but for the one
  * of bpf_out_of_memory()) and points to memory that stays until the function
  * returns. rust_bpf_put_mem_cgroup() takes over the caller's reference.
  */
+#ifndef BPF_MEMCONTROL_STOCK
 struct mem_cgroup *rust_bpf_get_mem_cgroup(struct cgroup_subsys_state *css);
 void rust_bpf_put_mem_cgroup(struct mem_cgroup *memcg);
 struct mem_cgroup *rust_bpf_get_root_mem_cgroup(void);
@@ -40,6 +41,7 @@ unsigned long rust_bpf_mem_cgroup_vm_events(struct mem_cgroup *memcg,
 unsigned long rust_bpf_mem_cgroup_memory_events(struct mem_cgroup *memcg,
 						unsigned int event);
 void rust_bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg);
+#endif
 int rust_bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
 			      const char *message);
 int rust_bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,

@@ -9,8 +9,8 @@
 //!
 //! Calls go one way, down. The BPF program calls a kfunc in `kfuncs.c` or `oom_ops.c`, which are C
 //! because of BTF; the kernel calls the struct_ops there as well. The C function calls its entry
-//! point in this file, which turns raw pointers and indexes into the types of [`css`], [`memcg`],
-//! [`stat`] and [`oom`], once. The rest is safe code:
+//! point in `kfuncs.rs` or in this file, which turns raw pointers and indexes into the types of
+//! [`css`], [`memcg`], [`stat`] and [`oom`], once. The rest is safe code:
 //!
 //! ```ignore
 //! // SAFETY: The verifier has proved that the css is in memory until the kfunc returns.
@@ -24,8 +24,8 @@
 //!
 //! Where to start:
 //!
-//! - [`css`] and [`memcg`] are the core: [`Css`] is a css that is in memory, [`MemCgroup`] a memory
-//!   cgroup with a reference, and [`MemCgroup::tryget()`] leads from one to the other.
+//! - [`css`] and [`memcg`] are the core: [`css::Css`] is a css that is in memory, [`MemCgroup`] a
+//!   memory cgroup with a reference, and [`MemCgroup::tryget()`] leads from one to the other.
 //! - [`stat`] has the indexes of a memory cgroup's statistics.
 //! - [`oom`] wraps the kernel's OOM killer: [`Locked`] is evidence that its lock is held,
 //!   [`OomControl`] is the OOM that is being handled.
@@ -40,7 +40,7 @@
 //! 4. [`oom`];
 //! 5. [`victim`];
 //! 6. [`policy`];
-//! 7. this file, the entry points.
+//! 7. this file and `kfuncs.rs`, the entry points.
 //!
 //! `Documentation/bpf/memcontrol-rust.rst` gives the reasons behind the types;
 //! `Documentation/bpf/memcontrol.rst` and `oom-policy.rst` are for authors of BPF programs.
@@ -60,30 +60,19 @@ use core::{
     ptr,
     ptr::NonNull, //
 };
-use css::Css;
 use kernel::{
     error::from_result,
     ffi::{
         c_char,
-        c_int,
-        c_uint,
-        c_ulong, //
+        c_int, //
     },
     prelude::*,
     task::Task, //
 };
-use memcg::{
-    cold_path,
-    MemCgroup, //
-};
+use memcg::MemCgroup;
 use oom::{
     Locked,
     OomControl, //
-};
-use stat::{
-    MemoryEvent,
-    StatItem,
-    VmEvent, //
 };
 use victim::Settled;
 
@@ -112,13 +101,6 @@ impl kernel::Module for BpfMemcontrol {
     }
 }
 
-/// Returns the value that stands for an index that memory cgroups do not count.
-#[inline(always)]
-fn invalid() -> c_ulong {
-    cold_path();
-    c_ulong::MAX
-}
-
 /// Compares an entry point with its declaration in `bpf_memcontrol.h`: the elements of an array have
 /// one type. Each entry point begins with this macro. Nothing else uses the bindings of the entry
 /// points, so the compiler warns of dead code where the macro is missing.
@@ -130,109 +112,9 @@ macro_rules! declared_in_header {
     };
 }
 
-/// # Safety
-///
-/// `css` must point to a css that is not freed before the function returns.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_get_mem_cgroup(
-    css: *mut bindings::cgroup_subsys_state,
-) -> *mut bindings::mem_cgroup {
-    declared_in_header!(rust_bpf_get_mem_cgroup);
-    // SAFETY: By the safety requirements; a css that programs can reach is initialised.
-    let css = unsafe { Css::from_raw(css) };
-    MemCgroup::into_raw(MemCgroup::tryget(css))
-}
-
-/// # Safety
-///
-/// The caller must own a reference to `memcg`, which passes to the function.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_put_mem_cgroup(memcg: *mut bindings::mem_cgroup) {
-    declared_in_header!(rust_bpf_put_mem_cgroup);
-    // SAFETY: By the safety requirements.
-    drop(unsafe { MemCgroup::from_raw_owned(memcg) });
-}
-
-/// # Safety
-///
-/// No requirements; it is unsafe only because bindgen declares every C function so.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_get_root_mem_cgroup() -> *mut bindings::mem_cgroup {
-    declared_in_header!(rust_bpf_get_root_mem_cgroup);
-    MemCgroup::into_raw(MemCgroup::root())
-}
-
-/// # Safety
-///
-/// A reference to `memcg` must be held until the function returns.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_mem_cgroup_usage(memcg: *mut bindings::mem_cgroup) -> c_ulong {
-    declared_in_header!(rust_bpf_mem_cgroup_usage);
-    // SAFETY: By the safety requirements.
-    let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    memcg.usage()
-}
-
-/// # Safety
-///
-/// A reference to `memcg` must be held until the function returns.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_mem_cgroup_page_state(
-    memcg: *mut bindings::mem_cgroup,
-    idx: c_int,
-) -> c_ulong {
-    declared_in_header!(rust_bpf_mem_cgroup_page_state);
-    // SAFETY: By the safety requirements.
-    let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    StatItem::new(idx).map_or_else(invalid, |item| memcg.page_state(item))
-}
-
-/// # Safety
-///
-/// A reference to `memcg` must be held until the function returns.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_mem_cgroup_vm_events(
-    memcg: *mut bindings::mem_cgroup,
-    event: c_uint,
-) -> c_ulong {
-    declared_in_header!(rust_bpf_mem_cgroup_vm_events);
-    // SAFETY: By the safety requirements.
-    let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    VmEvent::new(event).map_or_else(invalid, |event| memcg.vm_events(event))
-}
-
-/// # Safety
-///
-/// A reference to `memcg` must be held until the function returns.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_mem_cgroup_memory_events(
-    memcg: *mut bindings::mem_cgroup,
-    event: c_uint,
-) -> c_ulong {
-    declared_in_header!(rust_bpf_mem_cgroup_memory_events);
-    // SAFETY: By the safety requirements.
-    let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    MemoryEvent::new(event).map_or_else(invalid, |event| memcg.memory_events(event))
-}
-
-/// # Safety
-///
-/// A reference to `memcg` must be held until the function returns. The function may sleep.
-#[no_mangle]
-#[inline(always)]
-unsafe extern "C" fn rust_bpf_mem_cgroup_flush_stats(memcg: *mut bindings::mem_cgroup) {
-    declared_in_header!(rust_bpf_mem_cgroup_flush_stats);
-    // SAFETY: By the safety requirements.
-    let memcg = unsafe { MemCgroup::from_raw(memcg) };
-    memcg.flush_stats();
-}
+// A stock kernel has these kfuncs itself.
+#[cfg(not(BPF_MEMCONTROL_STOCK))]
+mod kfuncs;
 
 /// # Safety
 ///

@@ -3,8 +3,8 @@
  * The kfuncs that BPF programs of every type may call.
  *
  * pahole leaves Rust code out of BTF, so the kfuncs are defined here and in
- * oom_ops.c. Each is one call, of an entry point in bpf_memcontrol.rs or of an
- * inline.
+ * oom_ops.c. Each is one call, of an entry point in kfuncs.rs or bpf_memcontrol.rs,
+ * or of an inline.
  */
 
 #include <linux/bpf.h>
@@ -17,6 +17,8 @@
 #include "bpf_memcontrol.h"
 
 __bpf_kfunc_start_defs();
+
+#ifndef BPF_MEMCONTROL_STOCK /* a stock kernel has these */
 
 /**
  * bpf_get_mem_cgroup - Take a reference to the memory cgroup behind a css
@@ -164,6 +166,8 @@ __bpf_kfunc void bpf_mem_cgroup_flush_stats(struct mem_cgroup *memcg)
 	rust_bpf_mem_cgroup_flush_stats(memcg);
 }
 
+#endif /* !BPF_MEMCONTROL_STOCK */
+
 /**
  * bpf_task_is_oom_victim - Tell whether a task was killed for its memory
  * @task: task
@@ -182,6 +186,7 @@ __bpf_kfunc bool bpf_task_is_oom_victim(struct task_struct *task)
 __bpf_kfunc_end_defs();
 
 BTF_KFUNCS_START(bpf_memcontrol_kfuncs)
+#ifndef BPF_MEMCONTROL_STOCK
 BTF_ID_FLAGS(func, bpf_get_mem_cgroup, KF_ACQUIRE | KF_RET_NULL | KF_RCU)
 BTF_ID_FLAGS(func, bpf_put_mem_cgroup, KF_RELEASE)
 BTF_ID_FLAGS(func, bpf_get_root_mem_cgroup, KF_ACQUIRE | KF_RET_NULL)
@@ -190,6 +195,7 @@ BTF_ID_FLAGS(func, bpf_mem_cgroup_page_state)
 BTF_ID_FLAGS(func, bpf_mem_cgroup_vm_events)
 BTF_ID_FLAGS(func, bpf_mem_cgroup_memory_events)
 BTF_ID_FLAGS(func, bpf_mem_cgroup_flush_stats, KF_SLEEPABLE)
+#endif
 BTF_ID_FLAGS(func, bpf_task_is_oom_victim, KF_RCU)
 BTF_KFUNCS_END(bpf_memcontrol_kfuncs)
 

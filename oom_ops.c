@@ -747,24 +747,45 @@ static void victim_marked(void *unused, struct task_struct *task, uid_t uid)
 	rust_bpf_oom_victim_marked(task);
 }
 
+#ifndef BPF_MEMCONTROL_STOCK
+/* A kernel with the patches calls the handler itself. */
+static int bpf_memcontrol_hook_oom(void)
+{
+	return 0;
+}
+
+static void bpf_memcontrol_unhook_oom(void)
+{
+}
+#endif
+
 int bpf_memcontrol_init_oom(void)
 {
-	int ret = -ENOENT;
+	int ret;
 
 	oom_wq = alloc_ordered_workqueue("bpf_memcontrol", WQ_MEM_RECLAIM);
 	if (!oom_wq)
 		return -ENOMEM;
-	for_each_kernel_tracepoint(find_mark_victim, NULL);
-	if (mark_victim)
-		ret = tracepoint_probe_register(mark_victim, victim_marked, NULL);
+	ret = bpf_memcontrol_hook_oom();
 	if (ret)
-		destroy_workqueue(oom_wq);
+		goto destroy_wq;
+	for_each_kernel_tracepoint(find_mark_victim, NULL);
+	ret = mark_victim ? tracepoint_probe_register(mark_victim, victim_marked, NULL) : -ENOENT;
+	if (ret)
+		goto unhook;
+	return 0;
+
+unhook:
+	bpf_memcontrol_unhook_oom();
+destroy_wq:
+	destroy_workqueue(oom_wq);
 	return ret;
 }
 
 /* No policy is attached, and no kfunc runs. */
 void bpf_memcontrol_exit_oom(void)
 {
+	bpf_memcontrol_unhook_oom();
 	tracepoint_probe_unregister(mark_victim, victim_marked, NULL);
 	tracepoint_synchronize_unregister();
 	cancel_delayed_work_sync(&prune_work);

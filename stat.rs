@@ -90,6 +90,7 @@ impl MemoryEvent {
     }
 }
 
+#[cfg(not(BPF_MEMCONTROL_STOCK))]
 #[kernel::macros::kunit_tests(rust_bpf_memcontrol_stat)]
 mod tests {
     use super::*;
