@@ -22,11 +22,15 @@ use regex::Regex;
 use crate::cache;
 use crate::cache::Key;
 use crate::cache::Lock;
+use crate::debian;
 use crate::kernel::Kernel;
 use crate::layout;
+use crate::root;
 
 /// The CPU that QEMU emulates, with the instructions that programs of the build root use.
 const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt";
+const TCG: &[&str] = &["-cpu", CPU, "-accel", "tcg,thread=multi"];
+const KVM: &[&str] = &["-cpu", "host", "-accel", "kvm"];
 /// How long a guest may take to show that KVM works.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// A guest whose kernel logs nothing for so long before it starts init hangs, as emulated ones
@@ -131,7 +135,7 @@ impl Guest {
         let out = self.file("out");
         File::create(&out)?;
         let chardev = format!("file,id=hvc0,path={}", out.display());
-        let mut qemu = Stopped(self.qemu(&accelerator(&self.kernel)?, &["-chardev", &chardev])?);
+        let mut qemu = Stopped(self.qemu(accelerator(&self.kernel)?, &["-chardev", &chardev])?);
         let mut reader = Lines::open(&out)?;
         let mut watch = Watch::new(self.file("dmesg"), start);
         loop {
@@ -163,7 +167,7 @@ impl Guest {
     pub fn interact(&self) -> Result<bool> {
         let _lock = self.lock()?;
         let mut qemu = Stopped(self.qemu(
-            &accelerator(&self.kernel)?,
+            accelerator(&self.kernel)?,
             &[
                 "-chardev",
                 "stdio,id=hvc0,signal=off",
@@ -218,19 +222,25 @@ impl Guest {
                 "1",
             )
         } else {
+            if accelerator == TCG {
+                arguments += &tsc(&fs::read_to_string("/proc/cpuinfo")?);
+            }
             (accelerator, "2")
         };
         // The virtconsole that follows is hvc0; one that `console` brings comes after it.
         let (chardev, more) = console.split_at(2);
-        crate::root::command_with(
+        let mut qemu = root::command_with(
             &[
                 (&self.kernel.source, "/guest/linux"),
                 (&self.kernel.build, "/guest/kernel"),
                 (&self.kernel.build, "/kernel"),
             ],
             "qemu-system-x86_64",
-        )
-        .args(["-machine", "q35", "-smp", cpus, "-m", &self.memory])
+        );
+        if self.kernel.build.join(debian::INITRAMFS).exists() {
+            qemu.args(["-initrd", &format!("/kernel/{}", debian::INITRAMFS)]);
+        }
+        qemu.args(["-machine", "q35", "-smp", cpus, "-m", &self.memory])
         .args(accelerator)
         .args(["-no-reboot", "-nodefaults", "-display", "none"])
         .args(["-kernel", "/kernel/arch/x86/boot/bzImage", "-append"])
@@ -338,11 +348,9 @@ impl Lines {
 ///
 /// /dev/kvm alone says little: where virtualisation is nested or paravirtual, a guest can die in its
 /// decompressor. So a kernel is booted once to find out.
-fn accelerator(kernel: &Kernel) -> Result<Vec<&'static str>> {
-    let kvm = vec!["-cpu", "host", "-accel", "kvm"];
-    let tcg = vec!["-cpu", CPU, "-accel", "tcg,thread=multi"];
+fn accelerator(kernel: &Kernel) -> Result<&'static [&'static str]> {
     if File::options().write(true).open("/dev/kvm").is_err() {
-        return Ok(tcg);
+        return Ok(TCG);
     }
     let boot = Key::new()
         .add_file("/proc/sys/kernel/random/boot_id".as_ref())?
@@ -352,7 +360,7 @@ fn accelerator(kernel: &Kernel) -> Result<Vec<&'static str>> {
         let mut probe = Guest::new("probe", kernel, "true");
         probe.limit = PROBE_LIMIT;
         let start = Instant::now();
-        let mut qemu = Stopped(probe.qemu(&kvm, &["-chardev", "null,id=hvc0"])?);
+        let mut qemu = Stopped(probe.qemu(KVM, &["-chardev", "null,id=hvc0"])?);
         while qemu.0.try_wait()?.is_none() && start.elapsed() < PROBE_LIMIT {
             thread::sleep(Duration::from_millis(100));
         }
@@ -364,10 +372,32 @@ fn accelerator(kernel: &Kernel) -> Result<Vec<&'static str>> {
         fs::write(&known, if works { "kvm" } else { "tcg" })?;
     }
     Ok(if fs::read_to_string(&known)? == "kvm" {
-        kvm
+        KVM
     } else {
-        tcg
+        TCG
     })
+}
+
+/// The kernel's argument that tells an emulated guest how fast its TSC runs, which is the host's. On a
+/// loaded host, a guest that measures it may see its clock run many times too fast.
+///
+/// A host that is itself a virtual machine, and cannot tell how fast its CPUs run, has the frequency of
+/// the TSC in /proc/cpuinfo in the place of theirs. On other hosts, the guest measures.
+fn tsc(cpuinfo: &str) -> String {
+    let field = |name: &str| {
+        cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(": "))
+    };
+    let flags: Vec<_> = field("flags").unwrap_or_default().split(' ').collect();
+    let is_tsc = flags.contains(&"hypervisor")
+        && flags.contains(&"constant_tsc")
+        && !flags.contains(&"aperfmperf");
+    // MHz with three decimals.
+    match field("cpu MHz").and_then(|mhz| mhz.replace('.', "").parse::<u32>().ok()) {
+        Some(khz) if is_tsc => format!(" tsc_early_khz={khz}"),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -390,5 +420,20 @@ mod tests {
         assert!(!watch.has_stalled(after(3)));
         assert!(!watch.has_stalled(after(4)));
         assert!(!watch.has_stalled(after(5)));
+    }
+
+    #[test]
+    fn a_guest_is_told_the_frequency_of_the_tsc_where_the_host_has_it() {
+        let cpuinfo = |flags| {
+            format!(
+                "processor\t: 0\ncpu MHz\t\t: 2445.404\nflags\t\t: fpu {flags}\nbugs\t\t: x\n\n"
+            )
+        };
+        let tells = |flags| tsc(&cpuinfo(flags));
+        assert_eq!(tells("constant_tsc hypervisor"), " tsc_early_khz=2445404");
+        assert_eq!(tells("constant_tsc aperfmperf hypervisor"), "");
+        assert_eq!(tells("constant_tsc aperfmperf"), "");
+        assert_eq!(tells("hypervisor"), "");
+        assert_eq!(tsc(""), "");
     }
 }

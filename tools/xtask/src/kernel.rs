@@ -16,26 +16,27 @@ use serde::Deserialize;
 
 use crate::cache;
 use crate::cache::Key;
+use crate::debian;
 use crate::layout;
 use crate::root;
 use crate::step::step;
 use crate::step::Log;
 
+/// Options that the module needs.
+pub const MODULE: [&str; 8] = [
+    "RUST=y",
+    "MEMCG=y",
+    "BPF_SYSCALL=y",
+    "DEBUG_INFO_BTF=y",
+    "DEBUG_INFO_BTF_MODULES=y",
+    "MODULES=y",
+    "KALLSYMS=y",
+    "TRACEPOINTS=y",
+];
+
 /// Options that the module and the guest need, and why.
 const NEEDED: [(&str, &[&str]); 3] = [
-    (
-        "the module needs it",
-        &[
-            "RUST=y",
-            "MEMCG=y",
-            "BPF_SYSCALL=y",
-            "DEBUG_INFO_BTF=y",
-            "DEBUG_INFO_BTF_MODULES=y",
-            "MODULES=y",
-            "KALLSYMS=y",
-            "TRACEPOINTS=y",
-        ],
-    ),
+    ("the module needs it", &MODULE),
     ("the module provides these kfuncs", &["BPF_MEMCONTROL=n"]),
     (
         "the guest does not boot without it",
@@ -89,6 +90,8 @@ pub struct Spec {
     /// Nothing but objects is wanted: they are compiled without a warning, and go.
     #[serde(default)]
     compile_only: bool,
+    /// Debian's own kernel of this flavour, in the place of one that is built.
+    flavour: Option<String>,
 }
 
 fn yes() -> bool {
@@ -101,6 +104,9 @@ pub enum Compiler {
     #[default]
     Clang,
     Gcc,
+    /// The one of Debian's kernels, under the name by which they know it.
+    #[serde(skip)]
+    Debian,
 }
 
 impl Compiler {
@@ -109,6 +115,10 @@ impl Compiler {
         match self {
             Self::Clang => &["LLVM=1", "CC=ccache clang"],
             Self::Gcc => &["CC=ccache gcc"],
+            Self::Debian => &[
+                "CC=x86_64-linux-gnu-gcc-14",
+                "CROSS_COMPILE=x86_64-linux-gnu-",
+            ],
         }
     }
 }
@@ -163,25 +173,31 @@ impl Kernel {
     /// Fails unless each option (`NAME=y`, `NAME=n`) holds.
     pub fn require(&self, cause: &str, options: &[impl AsRef<str>]) -> Result<()> {
         let config = fs::read_to_string(self.build.join(".config"))?;
-        for option in options.iter().map(AsRef::as_ref) {
-            let holds = match option.strip_suffix("=n") {
-                Some(name) => !config
-                    .lines()
-                    .any(|line| line.starts_with(&format!("CONFIG_{name}="))),
-                None => config
-                    .lines()
-                    .any(|line| line == format!("CONFIG_{option}")),
-            };
-            if !holds {
-                let tree = layout::user_tree().unwrap_or_else(|| "the configured kernel".into());
-                bail!("CONFIG_{option} does not hold in {tree}: {cause}");
-            }
+        if let Some(option) = missing(&config, options) {
+            let tree = layout::user_tree().unwrap_or_else(|| "the configured kernel".into());
+            bail!("CONFIG_{option} does not hold in {tree}: {cause}");
         }
         Ok(())
     }
 }
 
-/// The kernels of `vm/kernels.toml`.
+/// The first option (`NAME=y`, `NAME=n`) that does not hold in a configuration.
+pub fn missing<'a>(config: &str, options: &'a [impl AsRef<str>]) -> Option<&'a str> {
+    let holds = |option: &&str| match option.strip_suffix("=n") {
+        Some(name) => !config
+            .lines()
+            .any(|line| line.starts_with(&format!("CONFIG_{name}="))),
+        None => config
+            .lines()
+            .any(|line| line == format!("CONFIG_{option}")),
+    };
+    options
+        .iter()
+        .map(AsRef::as_ref)
+        .find(|option| !holds(option))
+}
+
+/// The kernels of `vm/kernels.toml`, and those of Debian's that a release names.
 pub struct Kernels {
     specs: BTreeMap<String, Spec>,
     /// Those that this run has looked at. Those of the user's own tree are made again in each run.
@@ -198,6 +214,11 @@ impl Kernels {
         for (name, spec) in &specs {
             if let Some(like) = spec.like.as_ref().filter(|like| !specs.contains_key(*like)) {
                 bail!("vm/kernels.toml: {name} is like {like}, which is not there");
+            }
+            if spec.flavour.is_some() && (spec.like.is_some() || !spec.set.is_empty()) {
+                bail!(
+                    "vm/kernels.toml: {name} is Debian's own kernel, which has no options to set"
+                );
             }
         }
         Ok(Self {
@@ -226,9 +247,12 @@ impl Kernels {
         if let Some(kernel) = self.made.borrow().get(name) {
             return Ok(kernel.clone());
         }
-        let spec = self.spec(name)?;
-        let kernel = if self.is_users(name) {
-            self.build_users(name, spec)?
+        let kernel = if debian::is_release(name) {
+            debian::get(name)?
+        } else if let Some(flavour) = &self.spec(name)?.flavour {
+            debian::get(&debian::newest(flavour)?)?
+        } else if self.is_users(name) {
+            self.build_users(name, self.spec(name)?)?
         } else {
             self.get_ours(name)?
         };
@@ -530,30 +554,18 @@ fn source_id(patched: bool) -> Result<String> {
 }
 
 /// Returns the kernel's source, unpacked and, if so wanted, patched.
-fn source(patched: bool) -> Result<PathBuf> {
+pub fn source(patched: bool) -> Result<PathBuf> {
     cache::entry(&format!("linux-{}", source_id(patched)?), |new| {
         cache::need_space(8)?;
         let tarball = tarball()?;
-        let name = tarball
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = file_name(&tarball);
         if !name.starts_with(&format!("linux-source-{}.", layout::series())) {
             eprintln!(
                 "==> the suite has moved on: using {name} with the patches for {}",
                 layout::series()
             );
         }
-        step(&format!("unpacking {name}"), |log| {
-            log.run(
-                Command::new("tar")
-                    .arg("-C")
-                    .arg(new)
-                    .args(["--strip-components=1", "-xf"])
-                    .arg(&tarball),
-            )
-        })?;
+        unpack(&tarball, new)?;
         if !patched {
             return Ok(());
         }
@@ -579,11 +591,29 @@ fn source(patched: bool) -> Result<PathBuf> {
     })
 }
 
+/// Unpacks a tarball of a kernel's source.
+pub fn unpack(tarball: &Path, new: &Path) -> Result<()> {
+    step(&format!("unpacking {}", file_name(tarball)), |log| {
+        log.run(
+            Command::new("tar")
+                .arg("-C")
+                .arg(new)
+                .args(["--strip-components=1", "-xf"])
+                .arg(tarball),
+        )
+    })
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 fn tarball() -> Result<PathBuf> {
     fs::read_dir("/usr/src")?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = file_name(path);
             name.starts_with("linux-source-") && name.ends_with(".tar.xz")
         })
         .with_context(|| {
@@ -674,6 +704,22 @@ mod tests {
         let kernels = Kernels::parse("[c]\nabout = \"\"\n").unwrap();
         assert!(kernels.spec("c").is_ok());
         assert!(kernels.spec("d").is_err());
+    }
+
+    #[test]
+    fn debians_kernels_are_not_configured() {
+        let flavour = "[d]\nabout = \"\"\nflavour = \"amd64\"\n";
+        assert!(Kernels::parse(flavour).is_ok());
+        assert!(Kernels::parse(&format!("{flavour}set = [\"RUST=y\"]\n")).is_err());
+        assert!(Kernels::parse(&format!("{flavour}like = \"d\"\n")).is_err());
+    }
+
+    #[test]
+    fn the_first_option_that_does_not_hold_is_missing() {
+        let config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=m\n";
+        assert_eq!(missing(config, &["A=y", "B=n", "C=m"]), None);
+        assert_eq!(missing(config, &["A=y", "C=y", "B=y"]), Some("C=y"));
+        assert_eq!(missing(config, &["A=n"]), Some("A=n"));
     }
 
     #[test]

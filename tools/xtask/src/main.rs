@@ -10,6 +10,7 @@ mod check;
 mod check_top;
 mod check_tree;
 mod coverage;
+mod debian;
 mod differential;
 mod docs;
 mod guest;
@@ -66,8 +67,15 @@ enum Command {
         #[arg(required = true)]
         parts: Vec<Part>,
     },
+    /// Builds the module for one of Debian's own kernels
+    ModuleStock {
+        /// The kernel's release: by default that of the running kernel, if it fits, or of the newest
+        release: Option<String>,
+    },
     /// Boots a guest: its cgroups, and an OOM without and with a policy
     Demo,
+    /// Boots a guest with Debian's own kernel: an OOM without and with a policy
+    DemoStock,
     /// Runs the tests that the patterns of the variable T match (over suite, group, subtest), or all
     Test {
         /// On the kernels that look for faults
@@ -124,7 +132,9 @@ fn run(command: Command) -> Result<bool> {
                 .collect();
             parts::build_for(&kernels()?, &wanted).map(|()| true)
         }
+        Command::ModuleStock { release } => debian::module(&kernels()?, release).map(|()| true),
         Command::Demo => shell::demo(&kernels()?),
+        Command::DemoStock => shell::demo_stock(&kernels()?),
         Command::Test { debug, quick, list } => {
             let run = match (debug, quick) {
                 (_, true) => Run::Quick,

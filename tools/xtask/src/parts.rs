@@ -17,6 +17,8 @@ use serde::Deserialize;
 
 use crate::cache;
 use crate::cache::Key;
+use crate::debian;
+use crate::kernel::Compiler;
 use crate::kernel::Kernel;
 use crate::kernel::Kernels;
 use crate::layout;
@@ -36,6 +38,8 @@ pub enum Part {
     Plain,
     /// The module that counts the lines that are reached
     Coverage,
+    /// A livepatch of out_of_memory(), for a test of the module for Debian's kernel
+    Livepatch,
     Policies,
     Examples,
     /// memcgctl, its manual pages and completions, memhog
@@ -69,7 +73,10 @@ impl Part {
 
     /// The part, for a kernel: only modules are for one.
     pub fn for_kernel(self, kernel: &str) -> (Self, String) {
-        let is_module = matches!(self, Self::Module | Self::Plain | Self::Coverage);
+        let is_module = matches!(
+            self,
+            Self::Module | Self::Plain | Self::Coverage | Self::Livepatch
+        );
         (self, if is_module { kernel } else { "guest" }.to_string())
     }
 
@@ -77,6 +84,10 @@ impl Part {
     pub fn dir(self, kernel: &str) -> String {
         match kernel {
             "guest" => self.name(),
+            // Where `make module-stock` puts it.
+            _ if kernel == "debian" || debian::is_release(kernel) => {
+                format!("{}-stock", self.name())
+            }
             _ => format!("{}-{kernel}", self.name()),
         }
     }
@@ -128,6 +139,9 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
             return install_crates(&kernel, &["memcgoom", "testkit"], &["memcgoom", "oomproc"])
         }
         Part::Bpftool => return bpftool(&kernel),
+        Part::Module if kernel.compiler == Compiler::Debian => {
+            return stock_module(&kernel, &part.dir(name));
+        }
         _ if name == "guest" => format!("building {}", part.name()),
         _ => format!("building {} for the kernel {name}", part.name()),
     };
@@ -141,6 +155,7 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
         }
         Part::Plain => module(log, &kernel, &part.dir(name), &["BPF_MEMCONTROL_PLAIN=1"]),
         Part::Coverage => module(log, &kernel, &part.dir(name), &["BPF_MEMCONTROL_GCOV=1"]),
+        Part::Livepatch => log.run(&mut kbuild(&kernel, "stock/livepatch", &part.dir(name))?),
         Part::Policies | Part::Examples => bpf(log, &kernel, &part.name()),
         Part::Bench => bench(log, &kernel),
         Part::CgroupSelftests => selftests::build_cgroup(log, &kernel),
@@ -163,25 +178,46 @@ pub fn for_kernel(dir: &str, kernel: &Kernel) -> Result<PathBuf> {
 }
 
 pub fn module(log: &Log, kernel: &Kernel, dir: &str, arguments: &[&str]) -> Result<()> {
+    let mut make = kbuild(kernel, "", dir)?;
+    log.run(make.arg("CONFIG_RUST_BPF_MEMCONTROL=m").args(arguments))
+}
+
+/// kbuild for the module in a directory of the sources.
+fn kbuild(kernel: &Kernel, source: &str, dir: &str) -> Result<Command> {
     for_kernel(dir, kernel)?;
-    log.run(
-        kernel
-            .command("make")
-            .args([
-                "-s",
-                "-C",
-                "/kernel",
-                "M=/src",
-                &format!("MO=/src/build/{dir}"),
-            ])
-            .args([
-                "CONFIG_RUST_BPF_MEMCONTROL=m",
-                "W=1",
-                &format!("-j{}", layout::cpus()),
-            ])
-            .args(kernel.compiler.arguments().iter().take(1))
-            .args(arguments),
-    )
+    let mut make = kernel.command("make");
+    make.args(["-s", "-C", "/kernel", "W=1"])
+        .args([
+            format!("M=/src/{source}"),
+            format!("MO=/src/build/{dir}"),
+            format!("-j{}", layout::cpus()),
+        ])
+        .args(kernel.compiler.arguments().iter().take(1));
+    Ok(make)
+}
+
+/// Builds the module for a kernel without the patches, and links it to symbols that such a kernel does
+/// not export.
+fn stock_module(kernel: &Kernel, dir: &str) -> Result<()> {
+    install_crates(kernel, &["klplink"], &["klplink"])?;
+    for_kernel(dir, kernel)?;
+    step("building the module for Debian's kernel", |log| {
+        // make would take a linked module, which is newer than its objects, for its own.
+        let kbuild = format!("{dir}/kbuild");
+        let arguments = ["BPF_MEMCONTROL_STOCK=1", "KBUILD_MODPOST_WARN=1"];
+        module(log, kernel, &kbuild, &arguments)?;
+        let new = layout::build(dir).join("rust_bpf_memcontrol.ko.new");
+        fs::copy(layout::build(kbuild).join("rust_bpf_memcontrol.ko"), &new)?;
+        log.run(
+            kernel
+                .command("/src/build/klplink")
+                .args(["--vmlinux", "/kernel/vmlinux"])
+                .args(["--symvers", "/kernel/Module.symvers"])
+                .args(["--system-map", "/kernel/System.map"])
+                .arg(&new),
+        )?;
+        Ok(fs::rename(&new, new.with_extension(""))?)
+    })
 }
 
 /// Fails unless KCSAN sees the accesses of the module.

@@ -498,6 +498,18 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_with_debians_kernel_loads_the_module_for_it() {
+        let plan = "alone = []\n[[guest]]\nname = \"a\"\nrun = [\"test\"]\nkernel = \"debian\"\n\
+                    command = \"true\"\n";
+        let guest = &Plan::parse(plan).unwrap().guests[0];
+        let selected = Selected::new(guest, &[], &listing());
+        assert_eq!(
+            selected.command("/nowhere".as_ref()).unwrap(),
+            "insmod /src/build/module-stock/rust_bpf_memcontrol.ko && { true\n}"
+        );
+    }
+
+    #[test]
     fn mistakes_in_a_plan_are_errors() {
         let guest =
             |more: &str| format!("alone = []\n[[guest]]\nname = \"a\"\nrun = [\"test\"]\n{more}");

@@ -54,9 +54,14 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
 }
 
 /// The names and versions of the installed packages that `wanted` accepts.
-fn packages(wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>> {
+pub fn packages(wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>> {
     let status =
         fs::read_to_string("/var/lib/dpkg/status").context("cannot read the list of packages")?;
+    Ok(packages_in(&status, wanted))
+}
+
+/// The same, of the packages that a text in dpkg's format describes.
+pub fn packages_in(text: &str, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let field = |package: &str, name: &str| {
         package
             .lines()
@@ -64,11 +69,18 @@ fn packages(wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>> {
             .unwrap_or_default()
             .to_string()
     };
-    Ok(status
-        .split("\n\n")
+    text.split("\n\n")
         .map(|package| (field(package, "Package"), field(package, "Version")))
         .filter(|(name, _)| wanted(name))
-        .collect())
+        .collect()
+}
+
+/// The version of the kernel's source.
+pub fn linux_source() -> Result<String> {
+    packages(|name| name.starts_with("linux-source-"))?
+        .pop()
+        .map(|(_, version)| version)
+        .context("the build root has no kernel source")
 }
 
 /// Describes the compilers and the kernel's source, by name and version.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `make demo`, `make shell`, and `make reload`, which brings a changed module into the guest of the
-//! latter.
+//! `make demo`, `make demo-stock` and `make shell`; and `make reload`, which brings a changed module
+//! into the guest of the latter.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -28,11 +28,22 @@ const KO: &str = "/src/build/module/rust_bpf_memcontrol.ko";
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 
 pub fn demo(kernels: &Kernels) -> Result<bool> {
-    parts::build(kernels, &[Part::Module, Part::Policies, Part::Tools])?;
+    show(kernels, "demo", "guest", "/src/demo/run && /src/demo/oom")
+}
+
+pub fn demo_stock(kernels: &Kernels) -> Result<bool> {
+    show(kernels, "demo-stock", "debian", "/src/demo/oom")
+}
+
+/// Runs scripts of the demo in a guest with the module loaded, and prints what they say.
+fn show(kernels: &Kernels, name: &str, kernel: &str, scripts: &str) -> Result<bool> {
+    let wanted = [Part::Module, Part::Policies, Part::Tools].map(|part| (part, kernel.to_string()));
+    parts::build_for(kernels, &wanted.into())?;
+    let ko = format!("{}/rust_bpf_memcontrol.ko", Part::Module.dir(kernel));
     let guest = Guest::new(
-        "demo",
-        &kernels.get("guest")?,
-        &format!("insmod {KO} && /src/demo/run && /src/demo/oom"),
+        name,
+        &kernels.get(kernel)?,
+        &format!("insmod /src/build/{ko} && {scripts}"),
     );
     let print = |event: Event<'_>| {
         if let Event::Line(line) = event {
@@ -41,7 +52,7 @@ pub fn demo(kernels: &Kernels) -> Result<bool> {
     };
     match guest.run(print)? {
         Some(status) => Ok(status == 0),
-        None => bail!("the guest did not finish; its last words are in build/log/demo.dmesg"),
+        None => bail!("the guest did not finish; its last words are in build/log/{name}.dmesg"),
     }
 }
 

@@ -88,6 +88,7 @@ fn explain(name: &str, path: &Path, text: &str, error: anyhow::Error) -> anyhow:
         "could not connect",
         "unable to connect",
         "could not resolve",
+        "failure resolving",
         "couldn't resolve",
         "failed to download",
         "unable to update registry",
@@ -96,7 +97,7 @@ fn explain(name: &str, path: &Path, text: &str, error: anyhow::Error) -> anyhow:
     .any(|sign| lower.contains(sign))
     {
         return error.context(format!(
-            "{name}: the network or a registry does not answer; the whole log is {log}"
+            "{name}: the network, a mirror or a registry does not answer; the whole log is {log}"
         ));
     }
     let lines: Vec<_> = text.lines().collect();
