@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Child;
+use std::process::Command;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -135,7 +136,7 @@ impl Guest {
         let out = self.file("out");
         File::create(&out)?;
         let chardev = format!("file,id=hvc0,path={}", out.display());
-        let mut qemu = Stopped(self.qemu(accelerator(&self.kernel)?, &["-chardev", &chardev])?);
+        let mut qemu = self.start(accelerator(&self.kernel)?, &["-chardev", &chardev])?;
         let mut reader = Lines::open(&out)?;
         let mut watch = Watch::new(self.file("dmesg"), start);
         loop {
@@ -166,7 +167,7 @@ impl Guest {
     /// Returns whether the command succeeded.
     pub fn interact(&self) -> Result<bool> {
         let _lock = self.lock()?;
-        let mut qemu = Stopped(self.qemu(
+        let mut qemu = self.start(
             accelerator(&self.kernel)?,
             &[
                 "-chardev",
@@ -178,7 +179,7 @@ impl Guest {
                 "-gdb",
                 &format!("unix:{GDB},server=on,wait=off"),
             ],
-        )?);
+        )?;
         qemu.0.wait()?;
         for socket in [CONTROL, GDB] {
             let _ = fs::remove_file(socket);
@@ -201,7 +202,12 @@ impl Guest {
         })
     }
 
-    fn qemu(&self, accelerator: &[&str], console: &[&str]) -> Result<Child> {
+    fn start(&self, accelerator: &[&str], console: &[&str]) -> Result<Stopped> {
+        let qemu = self.qemu(accelerator, console)?.spawn();
+        qemu.map(Stopped).context("cannot run QEMU")
+    }
+
+    fn qemu(&self, accelerator: &[&str], console: &[&str]) -> Result<Command> {
         // The kernel's command line has no quoting for it.
         let command = self.file("command");
         fs::write(&command, format!("echo '{UP}'\n{}\n", self.command))?;
@@ -255,9 +261,8 @@ impl Guest {
         .args(chardev)
         .args(["-device", "virtconsole,chardev=hvc0"])
         .args(more)
-        .stdin(if more.is_empty() { Stdio::null() } else { Stdio::inherit() })
-        .spawn()
-        .context("cannot run QEMU")
+        .stdin(if more.is_empty() { Stdio::null() } else { Stdio::inherit() });
+        Ok(qemu)
     }
 }
 
@@ -360,14 +365,20 @@ fn accelerator(kernel: &Kernel) -> Result<&'static [&'static str]> {
         let mut probe = Guest::new("probe", kernel, "true");
         probe.limit = PROBE_LIMIT;
         let start = Instant::now();
-        let mut qemu = Stopped(probe.qemu(KVM, &["-chardev", "null,id=hvc0"])?);
+        // QEMU reports all registers of a guest that KVM cannot run.
+        let errors = File::create(probe.file("qemu"))?;
+        let mut qemu = probe.qemu(KVM, &["-chardev", "null,id=hvc0"])?;
+        let mut qemu = Stopped(qemu.stderr(errors).spawn().context("cannot run QEMU")?);
         while qemu.0.try_wait()?.is_none() && start.elapsed() < PROBE_LIMIT {
             thread::sleep(Duration::from_millis(100));
         }
         drop(qemu);
         let works = probe.status() == Some(0);
         if !works {
-            eprintln!("==> KVM is there but does not run a guest; emulating");
+            eprintln!(
+                "==> KVM is there but does not run a guest (build/log/{}.qemu); emulating",
+                probe.name
+            );
         }
         fs::write(&known, if works { "kvm" } else { "tcg" })?;
     }
