@@ -275,7 +275,7 @@ impl Selected {
     /// Parts to build before it boots.
     pub fn builds(&self) -> Wanted {
         let guest = &self.guest;
-        let of_guest = |part: &Part| (*part, "guest".to_string());
+        let of_guest = |part: &Part| part.for_kernel(self.module_kernel());
         let mut wanted: Wanted = guest.builds.iter().map(of_guest).collect();
         if guest.command.contains("{tests}") || guest.command.contains("test_progs") {
             wanted.insert(of_guest(&Part::Selftests));
