@@ -17,6 +17,8 @@ void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
 /* The kernel numbers the items of its configuration: CO-RE looks the number up by name. */
 #define MEMCG_PAGE_STATE(memcg, item) \
 	bpf_mem_cgroup_page_state(memcg, bpf_core_enum_value(enum node_stat_item, item))
+#define MEMCG_STATE(memcg, item) \
+	bpf_mem_cgroup_page_state(memcg, bpf_core_enum_value(enum memcg_stat_item, item))
 #define MEMCG_VM_EVENTS(memcg, item) \
 	bpf_mem_cgroup_vm_events(memcg, bpf_core_enum_value(enum vm_event_item, item))
 

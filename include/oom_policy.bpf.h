@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The common part of the policies in policies/. They rank the memory cgroups that
- * an OOM may kill, kill the first one that can be killed, and write the decision to
- * a ring buffer. A candidate whose memory is on its way already ends the search,
+ * The common part of the policies in policies/. They choose memory cgroups that an
+ * OOM may kill, kill the first one that can be killed, and write the decision to a
+ * log (oom_log.bpf.h). A choice whose memory is on its way already ends the search,
  * too: no other process has to die for it.
  *
- * A policy includes this file, and defines oom_judge(), which classifies a cgroup,
- * and oom_kill(), which kills it. It calls oom_decide() when the kernel asks.
+ * The search begins at the memory cgroup that is out of memory. It compares its
+ * children by the memory that each would give back, with all that is below it, and
+ * goes down into the one that gives most, until it reaches one that dies: a memory
+ * cgroup that has processes, or one that dies as a whole. So it does not help to divide
+ * memory among many cgroups. If nothing can be killed there, the search turns to
+ * the next sibling.
  *
- * Candidates are the memory cgroups that have processes. Only leaves and the root
- * have processes: a cgroup without the memory controller is part of its ancestor's
- * memory cgroup, and so are its processes. The root is no candidate: its processes
- * are left to the kernel, like every OOM in which nothing else can be killed.
+ * A policy includes this file, and defines the functions that are declared below.
+ * It calls oom_decide() when the kernel asks.
+ *
+ * A cgroup without the memory controller is part of its ancestor's memory cgroup,
+ * and so are its processes. The processes of the root are left to the kernel, like
+ * every OOM in which nothing else can be killed.
  *
  * Global variables hold the current decision, which is safe because the kernel
  * decides about one OOM at a time, with oom_lock held.
@@ -23,37 +29,93 @@
 #include <asm-generic/errno-base.h>
 #include <bpf/bpf_tracing.h>
 #include "memcg.bpf.h"
-#include "oom_decision.h"
+#include "oom_log.bpf.h"
+#include "oom_rule.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
-} decisions SEC(".maps");
-
 static struct oom_decision decision;
 
-/* Deeper cgroups are treated as children of one at OOM_MAX_DEPTH - 2. */
+#define PAGE_SIZE	bpf_core_enum_value(enum page_size_enum, __PAGE_SIZE)
+
+/* A memory cgroup at the last depth is one candidate, with all that is below it. */
 #define OOM_MAX_DEPTH	64
+
+/* The parts of a memory cgroup that a candidate is. */
+enum oom_part {
+	OOM_CHILDREN,	/* the memory cgroups below it: the search goes on there */
+	OOM_PROCESSES,	/* its own processes */
+	OOM_WHOLE,	/* it dies as a whole */
+};
+
+struct oom_node {
+	struct oom_candidate row;
+	s32 highest;		/* class, or the highest one that a cgroup below may have */
+	enum oom_part part;
+	bool weighed;
+};
+
+/*
+ * The policy defines this function. It is called first, for the memory cgroup that is
+ * out of memory.
+ */
+static int oom_begin(struct mem_cgroup *memcg, const struct oom_rule_table *table);
 
 /*
  * The policy defines this function. It is called for the memory cgroup that is out
- * of memory, which has depth 0, and for each one below. Parents come before their
- * children, so that a policy can hand values down. The function sets the class,
- * and, where the cgroup must not be killed, a verdict other than OOM_SMALLER.
+ * of memory, which has depth 0, and for those below that are compared. A call for a
+ * parent comes before the calls for its children, and is the last one at its depth,
+ * so that a policy can hand values down. The caller has set node->part. The function
+ * sets node->row.class, node->highest, node->part if it is OOM_WHOLE, and, where the
+ * cgroup must not be killed, a verdict other than OOM_SMALLER.
  *
  * Runs in an RCU read-side critical section.
  */
-static void oom_judge(struct mem_cgroup *memcg, u64 depth, struct oom_candidate *candidate);
+static void oom_judge(struct mem_cgroup *memcg, u64 depth, struct oom_node *node,
+		      const struct oom_rule_table *table);
 
 /*
- * The policy defines this function. It kills @memcg, or a process in it. Returns
- * the number of killed processes, 0 when the memory of its choice is on its way
- * already, or a negative errno. In a dry run it only makes the choice, and returns 0:
- * the policy is passive, and cannot kill.
+ * The policy defines this function. It is called after oom_judge() for a memory cgroup
+ * whose children are judged next.
+ *
+ * Runs in an RCU read-side critical section.
  */
-static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg);
+static void oom_enter(struct mem_cgroup *memcg, u64 depth, const struct oom_rule_table *table);
+
+/*
+ * The policy defines this function. It returns whether a cgroup below a memory cgroup
+ * that would die as a whole must not be killed. oom_enter() was called for it.
+ */
+static bool oom_spares(struct mem_cgroup *memcg, u64 depth, const struct oom_rule_table *table);
+
+/*
+ * The policy defines this function. It returns the highest class that oom_judge() may
+ * give to a memory cgroup at this depth. Must be cheap, and may be too high.
+ */
+static s32 oom_limit(struct cgroup *cgrp, u64 depth);
+
+/*
+ * The policy defines this function. It returns whether a memory cgroup is of a lower class
+ * than the one that is searched for. Must be cheap: it is called for small ones.
+ *
+ * Runs in an RCU read-side critical section.
+ */
+static bool oom_is_spared(struct cgroup_subsys_state *css, u64 depth,
+			  const struct oom_rule_table *table);
+
+/*
+ * The policy defines this function. It returns the bytes by which the processes of
+ * @memcg rank lower than their memory says.
+ */
+static u64 oom_discount(struct mem_cgroup *memcg);
+
+/*
+ * The policy defines this function. It kills all of @memcg, or a process that was
+ * chosen by oom_discount() just before. Returns the number of killed processes, 0 when
+ * the memory of its choice is on its way already, or a negative errno. In a dry run it
+ * only makes the choice, and returns 0: the policy is passive, and cannot kill.
+ */
+static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg, bool whole);
 
 /* 1 in audit.bpf.c: the policy only reports its choice, under a name of its own. */
 #ifndef OOM_DRY_RUN
@@ -70,10 +132,48 @@ static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg);
 #define OOM_POLICY_NAME(name)	name
 #endif
 
-static bool oom_goes_before(const struct oom_candidate *a, const struct oom_candidate *b)
+/* The children of a memory cgroup that rank highest, best first. */
+struct oom_level {
+	struct oom_node nodes[OOM_CANDIDATES];
+	u32 count;
+	u32 next;		/* the node that the search is at */
+	bool full;		/* some children have no place */
+	struct oom_node last;	/* of a full level, as it was compared */
+	u64 most;		/* bytes that the largest one of search_class gives */
+	u64 left_out;		/* bytes that a child without a place may give, at most */
+	u64 others;		/* bytes of the children that do not count for this class */
+};
+
+static struct oom_level levels[OOM_MAX_DEPTH];
+
+/*
+ * The search is for candidates of a class, or of a higher one that it did not know
+ * of before. A candidate that ranks lower than its memory says, and so loses its place
+ * among 16 siblings, is put off, and tried after all others of the class.
+ */
+static s32 search_class;
+static bool put_off, last_try;
+static bool counting; /* the children of a memory cgroup may be compared more than once */
+
+/* The memory that may be used where the OOM is: oom_score_adj is in thousandths of it. */
+static u64 oom_total_pages;
+
+/* The level that the search is at. Not in a register: the verifier tells its values apart. */
+static u64 at_depth;
+
+static bool oom_goes_before(const struct oom_node *a, const struct oom_node *b)
 {
-	bool a_eligible = a->verdict == OOM_SMALLER;
-	bool b_eligible = b->verdict == OOM_SMALLER;
+	if (a->highest != b->highest)
+		return a->highest > b->highest;
+	if (a->row.gives != b->row.gives)
+		return a->row.gives > b->row.gives;
+	return a->row.cgroup_id < b->row.cgroup_id;
+}
+
+static bool oom_row_goes_before(const struct oom_candidate *a, const struct oom_candidate *b)
+{
+	bool a_eligible = a->verdict == OOM_SMALLER || a->verdict == OOM_ENTERED;
+	bool b_eligible = b->verdict == OOM_SMALLER || b->verdict == OOM_ENTERED;
 
 	if (!b->cgroup_id)
 		return true;
@@ -82,128 +182,526 @@ static bool oom_goes_before(const struct oom_candidate *a, const struct oom_cand
 		return a_eligible;
 	if (a->class != b->class)
 		return a->class > b->class;
-	return a->anon + a->shmem > b->anon + b->shmem;
+	return a->gives > b->gives;
 }
 
-static void oom_rank(const struct oom_candidate *candidate)
+/*
+ * The verifier looks at a function that is not static once, and not again for each
+ * state that a caller may have.
+ */
+
+/* Lists a candidate in the decision, if it is among the highest. */
+__noinline int oom_list(const struct oom_candidate *candidate)
 {
-	struct oom_candidate *candidates = decision.candidates;
-	struct oom_candidate lower = *candidate, higher;
+	struct oom_candidate *rows = decision.candidates;
+	struct oom_candidate lower, higher;
 	int i;
 
-	if (!oom_goes_before(candidate, &candidates[OOM_CANDIDATES - 1]))
-		return;
+	if (!candidate || !oom_row_goes_before(candidate, &rows[OOM_CANDIDATES - 1]))
+		return 0;
+	lower = *candidate;
 	/* The verifier walks through a loop of C once for each path and turn. */
 	bpf_for(i, 0, OOM_CANDIDATES) {
-		if (oom_goes_before(&lower, &candidates[i])) {
+		if (rows[i].cgroup_id == candidate->cgroup_id)
+			return 0;
+	}
+	bpf_for(i, 0, OOM_CANDIDATES) {
+		if (oom_row_goes_before(&lower, &rows[i])) {
 			higher = lower;
-			lower = candidates[i];
-			candidates[i] = higher;
+			lower = rows[i];
+			rows[i] = higher;
 		}
 	}
+	return 0;
 }
 
-static void oom_visit(struct mem_cgroup *memcg, u64 depth)
+/* Sets the verdict on a candidate that the search came to, which is listed in any case. */
+__noinline int oom_mark(const struct oom_candidate *candidate, u32 verdict)
 {
-	struct oom_candidate candidate = {
-		.cgroup_id = memcg->css.cgroup->kn->id,
-		.verdict = OOM_SMALLER,
-	};
+	struct oom_candidate *rows = decision.candidates;
+	int i, at = OOM_CANDIDATES - 1;
 
-	oom_judge(memcg, depth, &candidate);
-	if (!memcg->css.parent || !memcg->css.nr_populated_csets)
-		return;
-
-	decision.nr_candidates++;
-	candidate.anon = MEMCG_PAGE_STATE(memcg, NR_ANON_MAPPED);
-	candidate.shmem = MEMCG_PAGE_STATE(memcg, NR_SHMEM);
-	candidate.usage = bpf_mem_cgroup_usage(memcg);
-	oom_rank(&candidate);
-}
-
-static void oom_walk(struct mem_cgroup *top)
-{
-	int top_level = top->css.cgroup->level;
-	struct cgroup_subsys_state *pos;
-
-	/* Adds the batches of the CPUs to the figures, for all cgroups below as well. */
-	bpf_mem_cgroup_flush_stats(top);
-
-	bpf_rcu_read_lock();
-	/* Memory csses: each memory cgroup is visited once. */
-	bpf_for_each(css, pos, &top->css, BPF_CGROUP_ITER_DESCENDANTS_PRE) {
-		struct mem_cgroup *memcg = bpf_get_mem_cgroup(pos);
-		u64 depth;
-
-		if (!memcg)
-			continue; /* it is being freed */
-		depth = memcg->css.cgroup->level - top_level;
-		oom_visit(memcg, depth < OOM_MAX_DEPTH ? depth : OOM_MAX_DEPTH - 1);
-		bpf_put_mem_cgroup(memcg);
+	if (!candidate)
+		return 0;
+	bpf_for(i, 0, OOM_CANDIDATES) {
+		if (!rows[i].cgroup_id || rows[i].cgroup_id == candidate->cgroup_id) {
+			at = i;
+			break;
+		}
 	}
-	bpf_rcu_read_unlock();
+	at &= OOM_CANDIDATES - 1;
+	rows[at] = *candidate;
+	rows[at].verdict = verdict;
+	return 0;
 }
 
-static int oom_kill_candidate(struct oom_control *oc, u64 cgroup_id)
+static void oom_leave_out(struct oom_level *level, u64 gives)
 {
-	struct mem_cgroup *memcg;
-	int ret = -ESRCH;
+	level->full = true;
+	if (gives > level->left_out)
+		level->left_out = gives;
+}
 
-	memcg = memcg_from_id(cgroup_id);
+/* Gives a node its place among its siblings, at @depth. */
+__noinline int oom_insert(u64 depth, const struct oom_node *node)
+{
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	static struct oom_node lower, higher; /* too large for the stack */
+	int i;
+
+	if (!node)
+		return 0;
+	if (node->highest <= search_class && node->row.gives > level->most)
+		level->most = node->row.gives;
+	if (level->count == OOM_CANDIDATES &&
+	    !oom_goes_before(node, &level->nodes[OOM_CANDIDATES - 1])) {
+		oom_leave_out(level, node->row.gives);
+		return 0;
+	}
+	lower = *node;
+	bpf_for(i, 0, OOM_CANDIDATES) {
+		if (i >= level->count) {
+			level->nodes[i] = lower;
+			level->count++;
+			return 0;
+		}
+		if (oom_goes_before(&lower, &level->nodes[i])) {
+			higher = lower;
+			lower = level->nodes[i];
+			level->nodes[i] = higher;
+		}
+	}
+	oom_leave_out(level, lower.row.gives);
+	return 0;
+}
+
+/*
+ * Lowers the node that the search is at: it gives fewer bytes than it seemed. Not a
+ * second time after another node has become the next one at @depth because of it.
+ * Returns whether one has.
+ */
+__noinline int oom_lower(u64 depth, u64 bytes)
+{
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	u32 at = level->next & (OOM_CANDIDATES - 1);
+	static struct oom_node node;
+	int i;
+
+	node = level->nodes[at];
+	if (!bytes || node.weighed || last_try || level->next >= level->count)
+		return false;
+	node.row.gives -= bytes < node.row.gives ? bytes : node.row.gives;
+	bpf_for(i, 0, OOM_CANDIDATES) {
+		if (i <= level->next)
+			continue;
+		if (i >= level->count || oom_goes_before(&node, &level->nodes[i]))
+			break;
+		level->nodes[at & (OOM_CANDIDATES - 1)] = level->nodes[i];
+		at = i;
+	}
+	node.weighed = at != level->next;
+	level->nodes[at & (OOM_CANDIDATES - 1)] = node;
+	if (at + 1 == level->count && node.row.gives < level->left_out) {
+		put_off = true;
+		level->count--;
+		return true;
+	}
+	return node.weighed;
+}
+
+/*
+ * The nodes from @depth up to the top, which the search has entered one in another,
+ * give fewer bytes than they seemed. Returns whether the search has to go on with
+ * another node.
+ */
+static __noinline bool oom_lower_all(u64 depth, u64 bytes)
+{
+	bool moved = false;
+	int i;
+
+	bpf_for(i, 0, OOM_MAX_DEPTH) {
+		if (i > depth)
+			break;
+		if (oom_lower(depth - i, bytes)) {
+			at_depth = depth - i;
+			moved = true;
+		}
+	}
+	return moved;
+}
+
+static void oom_read(struct mem_cgroup *memcg, struct oom_node *node)
+{
+	struct oom_candidate *row = &node->row;
+	u64 mapped = MEMCG_PAGE_STATE(memcg, NR_FILE_MAPPED);
+
+	row->cgroup_id = memcg->css.cgroup->kn->id;
+	row->anon = MEMCG_PAGE_STATE(memcg, NR_ANON_MAPPED);
+	row->shmem = MEMCG_PAGE_STATE(memcg, NR_SHMEM);
+	row->swap = MEMCG_STATE(memcg, MEMCG_SWAP);
+	row->usage = bpf_mem_cgroup_usage(memcg);
+	/* A file in tmpfs that nobody maps outlives all processes. */
+	row->gives = row->anon + row->swap + (row->shmem < mapped ? row->shmem : mapped);
+	row->verdict = OOM_SMALLER;
+	node->part = memcg->css.nr_populated_children ? OOM_CHILDREN : OOM_PROCESSES;
+}
+
+/*
+ * Whether a node can wait until all others have been tried: it gives less than a 64th
+ * of the largest one, or there are enough that give more.
+ */
+static bool oom_is_small(const struct oom_level *level, const struct oom_node *node)
+{
+	if (!level->count)
+		return false;
+	return node->row.gives < level->most / 64 ||
+	       (level->count == OOM_CANDIDATES &&
+		!oom_goes_before(node, &level->nodes[OOM_CANDIDATES - 1]));
+}
+
+/* Compares a memory cgroup with its siblings. */
+static __noinline int oom_compare(struct cgroup_subsys_state *css, u64 depth,
+				  const struct oom_rule_table *table)
+{
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	struct mem_cgroup *seen = bpf_core_cast(css, struct mem_cgroup), *memcg;
+	static struct oom_node node;
+
+	if (!css->nr_populated_csets && !css->nr_populated_children)
+		return 0;
+	if (counting && !level->last.row.cgroup_id)
+		decision.nr_candidates++;
+
+	/* Most need no closer look: they cannot give more than they have. */
+	node = (struct oom_node){};
+	node.row.gives = (seen->memory.usage.counter + seen->swap.usage.counter) * PAGE_SIZE;
+	node.highest = oom_limit(css->cgroup, depth);
+	if (node.highest == search_class && oom_is_small(level, &node) &&
+	    !oom_is_spared(css, depth, table)) {
+		oom_leave_out(level, node.row.gives);
+		return 0;
+	}
+
+	memcg = bpf_get_mem_cgroup(css);
 	if (!memcg)
-		return -ESRCH;
-	/* It is an ancestor's if the controller was switched off in the meantime. */
-	if (memcg->css.cgroup->kn->id == cgroup_id)
-		ret = oom_kill(oc, memcg);
+		return 0; /* it is being freed */
+	oom_read(memcg, &node);
+	if (depth == OOM_MAX_DEPTH - 1 && node.part == OOM_CHILDREN)
+		node.part = OOM_WHOLE;
+	oom_judge(memcg, depth, &node, table);
 	bpf_put_mem_cgroup(memcg);
+
+	oom_list(&node.row);
+	/* A class below it that was searched for before does not move it up. */
+	if (node.highest > search_class)
+		node.highest = node.row.class > search_class ? node.row.class : search_class;
+	if (node.highest < search_class ||
+	    (node.part != OOM_CHILDREN && node.row.verdict != OOM_SMALLER))
+		level->others += node.row.gives;
+	else if (!level->last.row.cgroup_id || oom_goes_before(&level->last, &node))
+		oom_insert(depth, &node);
+	return 0;
+}
+
+/*
+ * Leaves out the small nodes at the end of a level, which were compared before a larger
+ * one. So no node that is left out comes before one that is not.
+ */
+__noinline int oom_cut(u64 depth)
+{
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	u64 small = level->most / 64;
+	struct oom_node *node;
+	int i;
+
+	bpf_for(i, 0, OOM_CANDIDATES) {
+		node = &level->nodes[(level->count - 1) & (OOM_CANDIDATES - 1)];
+		if (!level->count || node->highest > search_class || node->row.gives >= small)
+			break;
+		oom_leave_out(level, node->row.gives);
+		level->count--;
+	}
+	if (level->full && level->count)
+		level->last = level->nodes[(level->count - 1) & (OOM_CANDIDATES - 1)];
+	return 0;
+}
+
+/* Compares the children of @memcg, which go to the level at @depth, behind its last node. */
+static __noinline int oom_compare_children(struct mem_cgroup *memcg, u64 depth,
+					   const struct oom_rule_table *table)
+{
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	struct cgroup_subsys_state *css;
+
+	level->count = 0;
+	level->next = 0;
+	level->full = false;
+	level->most = 0;
+	level->left_out = 0;
+	level->others = 0;
+	bpf_rcu_read_lock();
+	bpf_for_each(css, css, &memcg->css, BPF_CGROUP_ITER_CHILDREN)
+		oom_compare(css, depth, table);
+	bpf_rcu_read_unlock();
+	oom_cut(depth);
+	return 0;
+}
+
+static int oom_try(struct oom_control *oc, struct mem_cgroup *memcg, const struct oom_node *node)
+{
+	int ret = oom_kill(oc, memcg, node->part == OOM_WHOLE);
+
+	decision.result = ret;
+	if (ret < 0) {
+		oom_mark(&node->row, ret == -ESRCH ? OOM_GONE : OOM_REFUSED);
+		return ret;
+	}
+	oom_mark(&node->row, ret || OOM_DRY_RUN ? OOM_CHOSEN : OOM_DYING);
+	decision.chosen_cgroup_id = node->row.cgroup_id;
 	return ret;
 }
 
-static void oom_choose(struct oom_control *oc)
+/*
+ * A memory cgroup by its node. NULL when it was removed, or the controller was
+ * switched off in it, since the node was compared.
+ */
+static struct mem_cgroup *oom_memcg(const struct oom_node *node)
+{
+	struct mem_cgroup *memcg = memcg_from_id(node->row.cgroup_id);
+
+	if (memcg && memcg->css.cgroup->kn->id != node->row.cgroup_id) {
+		bpf_put_mem_cgroup(memcg);
+		return NULL;
+	}
+	return memcg;
+}
+
+/* Has the policy recall what it handed down to the siblings of the node. */
+static void oom_recall(struct mem_cgroup *memcg, u64 depth, const struct oom_node *node,
+		       const struct oom_rule_table *table)
+{
+	static struct oom_node again;
+
+	again = *node;
+	bpf_rcu_read_lock();
+	oom_judge(memcg, depth, &again, table);
+	oom_enter(memcg, depth, table);
+	bpf_rcu_read_unlock();
+}
+
+/* Nothing of the node that the search is at can be killed. */
+static __noinline void oom_give_up(struct oom_level *level, u64 depth)
+{
+	u64 bytes = level->nodes[level->next & (OOM_CANDIDATES - 1)].row.gives;
+
+	level->next++;
+	if (depth)
+		oom_lower_all(depth - 1, bytes);
+}
+
+/* Tries the next node. */
+static __noinline int oom_step(struct oom_control *oc, const struct oom_rule_table *table)
+{
+	u64 depth = at_depth;
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	struct oom_level *below = &levels[(depth + 1) & (OOM_MAX_DEPTH - 1)];
+	struct oom_node *node = &level->nodes[level->next & (OOM_CANDIDATES - 1)];
+	struct mem_cgroup *memcg = oom_memcg(node);
+
+	if (!memcg) {
+		oom_mark(&node->row, OOM_GONE);
+		level->next++;
+		return 0;
+	}
+	oom_recall(memcg, depth, node, table);
+	if (node->part == OOM_WHOLE && memcg->css.nr_populated_children &&
+	    oom_spares(memcg, depth, table)) {
+		/* Whichever process is chosen in a group, the kernel kills all of it. */
+		if (memcg->oom_group || depth == OOM_MAX_DEPTH - 1) {
+			oom_mark(&node->row, OOM_OMITTED);
+			oom_give_up(level, depth);
+			bpf_put_mem_cgroup(memcg);
+			return 0;
+		}
+		node->part = OOM_CHILDREN;
+	}
+	if (node->part == OOM_CHILDREN) {
+		__builtin_memset(&below->last, 0, sizeof(below->last));
+		oom_compare_children(memcg, depth + 1, table);
+		if (!below->count) {
+			oom_give_up(level, depth);
+		} else if (!oom_lower_all(depth, below->others)) {
+			if (depth)
+				oom_mark(&node->row, OOM_ENTERED);
+			at_depth = depth + 1;
+		}
+	} else if (node->part == OOM_WHOLE && node->row.class < search_class) {
+		level->next++; /* it was here for the sake of a cgroup below */
+	} else if (node->part == OOM_WHOLE || !oom_lower_all(depth, oom_discount(memcg))) {
+		if (oom_try(oc, memcg, node) < 0)
+			oom_give_up(level, depth);
+	}
+	bpf_put_mem_cgroup(memcg);
+	return 0;
+}
+
+/* All nodes of the level have been tried: gets more, or goes up. */
+static __noinline int oom_next(const struct oom_rule_table *table)
+{
+	u64 depth = at_depth;
+	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	struct oom_level *above = &levels[(depth - 1) & (OOM_MAX_DEPTH - 1)];
+	struct oom_node *parent = &above->nodes[above->next & (OOM_CANDIDATES - 1)];
+	struct mem_cgroup *memcg;
+
+	memcg = level->full ? oom_memcg(parent) : NULL;
+	if (memcg) {
+		oom_recall(memcg, depth - 1, parent, table);
+		oom_compare_children(memcg, depth, table);
+		bpf_put_mem_cgroup(memcg);
+		if (level->count)
+			return 0;
+	}
+	above->next++;
+	at_depth = depth - 1;
+	return 0;
+}
+
+/* Searches below @domain for candidates of search_class. */
+static __noinline int oom_search_class(struct oom_control *oc, struct mem_cgroup *domain,
+				       const struct oom_rule_table *table)
+{
+	struct oom_level *top = &levels[0];
+	static struct oom_node node;
+	int i;
+
+	node = (struct oom_node){};
+	oom_read(domain, &node);
+	if (!domain->css.parent)
+		node.part = OOM_CHILDREN;
+	bpf_rcu_read_lock();
+	oom_judge(domain, 0, &node, table);
+	bpf_rcu_read_unlock();
+	if (node.part != OOM_CHILDREN) {
+		decision.nr_candidates = 1;
+		oom_list(&node.row);
+		if (node.row.verdict != OOM_SMALLER)
+			return 0;
+	}
+	/* Even if nothing may be killed, the decision lists what there is. */
+	if (node.highest < search_class && search_class > OOM_AVOID)
+		return 0;
+
+	top->nodes[0] = node;
+	top->count = 1;
+	top->next = 0;
+	at_depth = 0;
+	/* The bound is for the verifier: each step tries one of the nodes. */
+	bpf_for(i, 0, 1 << 23) {
+		struct oom_level *level = &levels[at_depth & (OOM_MAX_DEPTH - 1)];
+
+		if (level->next < level->count)
+			oom_step(oc, table);
+		else if (at_depth)
+			oom_next(table);
+		else
+			break;
+		if (decision.chosen_cgroup_id)
+			break;
+	}
+	counting = false;
+	return 0;
+}
+
+static void oom_search(struct oom_control *oc, struct mem_cgroup *domain,
+		       const struct oom_rule_table *table)
 {
 	int i;
 
-	bpf_for(i, 0, OOM_CANDIDATES) {
-		struct oom_candidate *candidate = &decision.candidates[i];
-
-		if (!candidate->cgroup_id || candidate->verdict != OOM_SMALLER)
+	decision.oom_cgroup_id = domain->css.cgroup->kn->id;
+	oom_begin(domain, table);
+	/* Adds the batches of the CPUs to the figures, for all cgroups below as well. */
+	bpf_mem_cgroup_flush_stats(domain);
+	counting = true;
+	bpf_for(i, 0, 2 * (OOM_PREFER - OOM_AVOID + 1)) {
+		search_class = OOM_PREFER - i / 2;
+		last_try = i & 1;
+		if (!last_try)
+			put_off = false;
+		else if (!put_off)
+			continue;
+		oom_search_class(oc, domain, table);
+		if (decision.chosen_cgroup_id)
 			break;
-		decision.result = oom_kill_candidate(oc, candidate->cgroup_id);
-		if (decision.result >= 0) {
-			candidate->verdict = OOM_CHOSEN;
-			if (!decision.result && !OOM_DRY_RUN)
-				candidate->verdict = OOM_DYING;
-			decision.chosen_cgroup_id = candidate->cgroup_id;
-			break;
-		}
-		candidate->verdict = decision.result == -ESRCH ? OOM_GONE : OOM_REFUSED;
 	}
 }
 
-/* Returns the value that handle_out_of_memory() has to return. */
-static int oom_decide(struct oom_control *oc, struct cgroup *cgrp, const char *policy)
+static void oom_clear(const char *policy)
+{
+	/* In two parts: the whole is more than clang clears without a call of memset(). */
+	__builtin_memset(&decision, 0, offsetof(struct oom_decision, candidates));
+	barrier();
+	__builtin_memset(decision.candidates, 0, sizeof(decision.candidates));
+	decision.time_ns = bpf_ktime_get_boot_ns();
+	decision.dry_run = OOM_DRY_RUN;
+	bpf_probe_read_kernel_str(decision.policy, sizeof(decision.policy), policy);
+}
+
+/*
+ * Returns the value that handle_out_of_memory() has to return. @table goes to the policy's
+ * functions, so that all of a decision goes by the same rules; NULL for a policy without rules.
+ */
+static int oom_decide(struct oom_control *oc, struct cgroup *cgrp, const char *policy,
+		      const struct oom_rule_table *table)
 {
 	struct mem_cgroup *domain = oc->memcg, *memcg;
 
-	__builtin_memset(&decision, 0, sizeof(decision));
-	decision.version = OOM_DECISION_VERSION;
-	decision.size = sizeof(decision);
-	decision.time_ns = bpf_ktime_get_ns();
+	oom_clear(policy);
 	decision.policy_cgroup_id = cgrp->kn->id;
-	decision.dry_run = OOM_DRY_RUN;
-	bpf_probe_read_kernel_str(decision.policy, sizeof(decision.policy), policy);
-
 	memcg = domain ? bpf_get_mem_cgroup(&domain->css) : bpf_get_root_mem_cgroup();
 	if (memcg) {
-		decision.oom_cgroup_id = memcg->css.cgroup->kn->id;
-		oom_walk(memcg);
-		oom_choose(oc);
+		oom_total_pages = oc->totalpages;
+		oom_search(oc, memcg, table);
 		bpf_put_mem_cgroup(memcg);
 	}
 
-	decision.took_ns = bpf_ktime_get_ns() - decision.time_ns;
-	bpf_ringbuf_output(&decisions, &decision, sizeof(decision), 0);
+	decision.took_ns = bpf_ktime_get_boot_ns() - decision.time_ns;
+	oom_log(&decision);
 	return decision.chosen_cgroup_id && !OOM_DRY_RUN ? BPF_OOM_HANDLED : BPF_OOM_PASS;
 }
+
+#if OOM_DRY_RUN
+/*
+ * Fills in the decision about an OOM that has not happened. A policy calls it in a
+ * program "rank" of the type syscall, which memcgctl oom rank runs. Returns 0 or a
+ * negative errno.
+ */
+static int oom_rank(struct oom_rank_request *request, const char *policy,
+		    const struct oom_rule_table *table)
+{
+	struct mem_cgroup *memcg = memcg_from_id(request->cgroup_id);
+
+	if (!memcg)
+		return -ENOENT;
+	/* Its memory is charged to an ancestor. */
+	if (memcg->css.cgroup->kn->id != request->cgroup_id) {
+		bpf_put_mem_cgroup(memcg);
+		return -ENOENT;
+	}
+	oom_clear(policy);
+	oom_total_pages = request->total_pages;
+	oom_search(NULL, memcg, table);
+	bpf_put_mem_cgroup(memcg);
+
+	decision.version = OOM_DECISION_VERSION;
+	decision.size = sizeof(decision);
+	decision.took_ns = bpf_ktime_get_boot_ns() - decision.time_ns;
+	__builtin_memcpy(&request->decision, &decision, offsetof(struct oom_decision, candidates));
+	barrier();
+	__builtin_memcpy(request->decision.candidates, decision.candidates,
+			 sizeof(decision.candidates));
+	return 0;
+}
+#endif
 
 #endif /* __OOM_POLICY_BPF_H */

@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "../../include/bpf_oom.h",
             "../../include/cgroup_record.h",
             "../../include/oom_decision.h",
+            "../../include/oom_rule.h",
         ],
         &[
             "bpf_oom_policy_info",
@@ -16,6 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             "oom_candidate",
             "oom_decision",
             "oom_priority",
+            "oom_rank_request",
+            "oom_rule",
+            "oom_rule_component",
+            "oom_rule_table",
+            "oom_rules_at",
         ],
     )
 }

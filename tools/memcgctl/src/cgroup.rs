@@ -35,14 +35,22 @@ impl Cgroup {
     pub fn open(name: Option<&Path>) -> Result<Self> {
         let mounts = mounts("cgroup2")?;
         let top = top(&mounts)?;
+        let Some(name) = name else {
+            return Self::open_dir(top, &mounts);
+        };
+        Self::find(name)?
+            .with_context(|| format!("no cgroup '{}' below {}", name.display(), top.display()))
+    }
+
+    /// Opens the cgroup that the user named, if there is one.
+    pub fn find(name: &Path) -> Result<Option<Self>> {
+        let mounts = mounts("cgroup2")?;
+        let top = top(&mounts)?;
         // Every mount of cgroup v2 shows the one hierarchy, and has its device.
         let device = fs::metadata(top)
             .with_context(|| format!("cannot look at {}", top.display()))?
             .dev();
 
-        let Some(name) = name else {
-            return Self::open_dir(top, &mounts);
-        };
         let mut not_cgroup2 = None;
         for candidate in candidates(name, top) {
             match fs::metadata(&candidate) {
@@ -52,7 +60,7 @@ impl Cgroup {
                 Ok(found) if !found.is_dir() => {
                     not_cgroup2.get_or_insert((candidate, "is a file; name its directory"));
                 }
-                Ok(_) => return Self::open_dir(&candidate, &mounts),
+                Ok(_) => return Self::open_dir(&candidate, &mounts).map(Some),
                 Err(error) if is_absent(&error) => {}
                 Err(error) => {
                     return Err(error).context(format!("cannot look at {}", candidate.display()))
@@ -61,7 +69,7 @@ impl Cgroup {
         }
         match not_cgroup2 {
             Some((candidate, why)) => bail!("{} {why}", candidate.display()),
-            None => bail!("no cgroup '{}' below {}", name.display(), top.display()),
+            None => Ok(None),
         }
     }
 
@@ -84,6 +92,13 @@ impl Cgroup {
         Ok(metadata
             .with_context(|| format!("cannot look at {}", self.path))?
             .ino())
+    }
+
+    pub fn place(&self) -> Result<Place> {
+        Ok(Place {
+            id: self.id()?,
+            path: Some(self.path.clone()),
+        })
     }
 }
 
@@ -117,13 +132,7 @@ impl FromStr for Target {
 impl Target {
     pub fn find(&self) -> Result<Place> {
         match self {
-            Self::Path(path) => {
-                let cgroup = Cgroup::open(Some(path))?;
-                Ok(Place {
-                    id: cgroup.id()?,
-                    path: Some(cgroup.path().to_string()),
-                })
-            }
+            Self::Path(path) => Cgroup::open(Some(path))?.place(),
             Self::Id(id) => Ok(Paths::read()?.place(*id)),
         }
     }
@@ -197,6 +206,11 @@ impl Paths {
         self.by_id.contains_key(&id)
     }
 
+    /// The paths of all cgroups.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.by_id.values().map(String::as_str)
+    }
+
     pub fn place(&self, id: u64) -> Place {
         Place {
             id,
@@ -214,6 +228,23 @@ pub fn charged_to(path: &str) -> Result<&str> {
     Ok(ancestors(path)
         .find(|ancestor| file(top, ancestor, "memory.current").exists())
         .unwrap_or("/"))
+}
+
+/// The content of a file of the cgroup. The root has few files, and a cgroup without the memory
+/// controller has none of those of memory.
+pub fn setting(path: &str, name: &str) -> Result<Option<String>> {
+    let mounts = mounts("cgroup2")?;
+    let file = file(top(&mounts)?, path, name);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// Whether the kernel kills all processes of the cgroup or none of them.
+pub fn is_oom_group(path: &str) -> Result<bool> {
+    Ok(setting(path, "memory.oom.group")?.is_some_and(|text| text.trim_end() == "1"))
 }
 
 /// Advice for a cgroup that does not have the memory controller.
@@ -268,6 +299,37 @@ fn candidates(name: &Path, top: &Path) -> Vec<PathBuf> {
     }
 }
 
+/// The path below the mount that a name stands for, whether or not there is such a cgroup.
+pub fn named(name: &Path) -> Result<PathBuf> {
+    Ok(named_below(name, &mounts("cgroup2")?))
+}
+
+fn named_below(name: &Path, mounts: &[PathBuf]) -> PathBuf {
+    let below = mounts
+        .iter()
+        .filter_map(|mount| name.strip_prefix(mount).ok())
+        .min_by_key(|rest| rest.as_os_str().len());
+    Path::new("/").join(below.unwrap_or(name))
+}
+
+/// Fails unless paths below the mount are the paths that the kernel sees.
+pub fn check_whole() -> Result<()> {
+    // The inode number of the namespace that the kernel boots with, PROC_CGROUP_INIT_INO. Without
+    // the file, there are no cgroup namespaces.
+    let namespace = fs::metadata("/proc/self/ns/cgroup").map(|namespace| namespace.ino());
+    if namespace.is_ok_and(|inode| inode != 0xefff_fffb) {
+        bail!("a rule's path begins at the root of the hierarchy, which a cgroup namespace hides: set rules outside of it, or an entry for a cgroup by its id (--id)");
+    }
+    let mountinfo = fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    match mount_roots(&mountinfo, "cgroup2").first() {
+        Some(root) if root != Path::new("/") => bail!(
+            "a rule's path begins at the root of the hierarchy, and the cgroup v2 mount shows only {}: mount all of it, or set an entry for a cgroup by its id (--id)",
+            root.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
 fn path_below(dir: &Path, mounts: &[PathBuf]) -> String {
     let below = mounts
         .iter()
@@ -292,14 +354,24 @@ fn top(mounts: &[PathBuf]) -> Result<&PathBuf> {
 }
 
 fn mount_points(mountinfo: &[u8], fs_type: &str) -> Vec<PathBuf> {
+    mount_fields(mountinfo, fs_type, 4)
+}
+
+/// The directories of the file systems that are mounted.
+fn mount_roots(mountinfo: &[u8], fs_type: &str) -> Vec<PathBuf> {
+    mount_fields(mountinfo, fs_type, 3)
+}
+
+/// A field of the line of each mount, the fifth at most.
+fn mount_fields(mountinfo: &[u8], fs_type: &str, index: usize) -> Vec<PathBuf> {
     mountinfo
         .split(|&byte| byte == b'\n')
         .filter_map(|line| {
             let mut fields = line.split(|&byte| byte == b' ');
-            let point = fields.nth(4)?;
+            let field = fields.nth(index)?;
             // "-" ends a variable number of optional fields.
             fields.find(|field| field == b"-")?;
-            (fields.next()? == fs_type.as_bytes()).then(|| unescape(point))
+            (fields.next()? == fs_type.as_bytes()).then(|| unescape(field))
         })
         .collect()
 }
@@ -341,6 +413,10 @@ mod tests {
             ]
         );
         assert_eq!(mount_points(MOUNTINFO, "bpf"), Vec::<PathBuf>::new());
+        assert_eq!(
+            mount_roots(MOUNTINFO, "cgroup2"),
+            [PathBuf::from("/"), PathBuf::from("/a")]
+        );
         assert_eq!(unescape(b"a\\134\\9"), PathBuf::from("a\\\\9"));
     }
 
@@ -372,6 +448,16 @@ mod tests {
         assert_eq!(below("/cg/a/b"), "/a/b");
         assert_eq!(below("/cg/inner/b"), "/b");
         assert_eq!(below("/elsewhere"), "/elsewhere");
+    }
+
+    #[test]
+    fn a_name_is_a_path_whether_or_not_it_exists() {
+        let mounts = [PathBuf::from("/cg")];
+        let named = |name: &str| named_below(Path::new(name), &mounts);
+        for name in ["a/b*", "/a/b*", "/cg/a/b*"] {
+            assert_eq!(named(name), Path::new("/a/b*"));
+        }
+        assert_eq!(named("/cg"), Path::new("/"));
     }
 
     #[test]

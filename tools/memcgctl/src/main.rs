@@ -82,6 +82,8 @@ mod tests {
             "memcgctl oom prio set prefer --scope cgroup ci.slice batch.slice",
             "memcgctl oom prio set avoid user.slice --policy /",
             "memcgctl oom prio unset id:12 --policy id:34",
+            "memcgctl oom prio set omit system.slice/postgresql*.service",
+            "memcgctl oom prio set omit --id system.slice/sshd.service",
             "memcgctl oom prio list",
             "memcgctl oom watch system.slice --json -n 1",
             "memcgctl oom detach id:1234",

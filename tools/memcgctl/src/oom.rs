@@ -7,10 +7,13 @@ mod decision;
 mod detach;
 mod link;
 mod list;
+mod log;
 mod object;
 mod policy;
 mod prio;
+mod rank;
 mod replace;
+mod rules;
 mod watch;
 
 use anyhow::Result;
@@ -38,6 +41,7 @@ Examples:
   memcgctl oom attach largest.bpf.o /            one policy for the whole system
   memcgctl oom attach priority.bpf.o user.slice  another one below user.slice
   memcgctl oom prio set avoid user.slice/user-1000.slice
+  memcgctl oom rank user.slice                   who would die there now
   memcgctl oom list                              attached policies and their cgroups
   memcgctl oom watch                             decisions, as they are made
   memcgctl oom detach user.slice"
@@ -54,6 +58,7 @@ enum Command {
     Replace(replace::Args),
     Detach(detach::Args),
     Prio(prio::Args),
+    Rank(rank::Args),
     Watch(watch::Args),
 }
 
@@ -64,6 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Replace(args) => replace::run(args),
         Command::Detach(args) => detach::run(args),
         Command::Prio(args) => prio::run(args),
+        Command::Rank(args) => rank::run(args),
         Command::Watch(args) => watch::run(args),
     }
 }

@@ -77,6 +77,12 @@ pub fn read<T: Record>(bytes: &[u8], writer: &Writer) -> Result<T> {
     }
 }
 
+/// The version that a record states, if it is long enough to state one.
+pub fn version(bytes: &[u8]) -> Option<u32> {
+    let (version, _) = u32::read_from_prefix(bytes).ok()?;
+    Some(version)
+}
+
 /// The text in an array, up to its first NUL if there is one.
 pub fn text(chars: &[c_char]) -> String {
     let bytes = chars.as_bytes();

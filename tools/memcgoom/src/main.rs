@@ -141,7 +141,7 @@ pub struct Compared {
     /// Reasons for which the run with as-kernel does not count.
     complaints: Vec<String>,
     /// OOMs that audit-largest was asked about. It is not asked while an OOM waits.
-    asked: u32,
+    asked: u64,
     /// OOMs that as-kernel settled.
     settled: u64,
 }

@@ -15,9 +15,9 @@ use libbpf_rs::MapFlags;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
-use libbpf_rs::RingBufferBuilder;
 use memcgbpf::link;
 use memcgbpf::records::bpf_oom_ops;
+use memcgbpf::records::oom_decision;
 use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
@@ -62,29 +62,35 @@ impl Policy {
 }
 
 /// The policy `audit-largest` of `policies/`, which kills nothing.
-pub struct Audit(Policy);
+pub struct Audit {
+    policy: Policy,
+    /// The number of OOMs that it was asked about until the last call of `take_asked()`.
+    asked: Cell<u64>,
+}
 
 impl Audit {
     pub fn load(cgroup_id: u64) -> Result<Self> {
         let object = include_bytes!(concat!(env!("OUT_DIR"), "/audit.bpf.o"));
-        Policy::load(object, cgroup_id).map(Self)
+        Ok(Self {
+            policy: Policy::load(object, cgroup_id)?,
+            asked: Cell::new(0),
+        })
     }
 
     pub fn attach(&self) -> Result<Link> {
-        self.0.attach()
+        self.policy.attach()
     }
 
     /// The number of OOMs that it was asked about since the last call.
-    pub fn take_asked(&self) -> Result<u32> {
-        let map = self.0.map(|map| map.name() == "decisions")?;
-        let asked = Cell::new(0);
-        let mut builder = RingBufferBuilder::new();
-        builder.add(&map, |_| {
-            asked.set(asked.get() + 1);
-            0
-        })?;
-        builder.build()?.consume()?;
-        Ok(asked.get())
+    pub fn take_asked(&self) -> Result<u64> {
+        let map = self.policy.map(|map| map.name() == "decisions")?;
+        let mut newest = 0;
+        for slot in 0..map.max_entries() {
+            let mut decision = oom_decision::new_zeroed();
+            map.lookup_into(&slot.to_ne_bytes(), decision.as_mut_bytes(), MapFlags::ANY)?;
+            newest = decision.number.max(newest);
+        }
+        Ok(newest - self.asked.replace(newest))
     }
 }
 

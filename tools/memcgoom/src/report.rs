@@ -77,7 +77,7 @@ impl Report {
         }
         self.deaths += compared.kernel[0].dead.len();
         self.waits += u32::from(compared.waited());
-        self.asked += u64::from(compared.asked);
+        self.asked += compared.asked;
         self.settled += compared.settled;
     }
 }

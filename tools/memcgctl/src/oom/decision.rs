@@ -4,13 +4,18 @@
 
 use std::fmt;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use anyhow::Result;
 use memcgbpf::records::oom_candidate;
 use memcgbpf::records::oom_decision;
 use memcgbpf::records::OOM_AVOID;
+use memcgbpf::records::OOM_BY_DEFAULT;
+use memcgbpf::records::OOM_BY_ENTRY;
+use memcgbpf::records::OOM_BY_RULE;
+use memcgbpf::records::OOM_BY_XATTR;
 use memcgbpf::records::OOM_CHOSEN;
 use memcgbpf::records::OOM_DYING;
+use memcgbpf::records::OOM_ENTERED;
 use memcgbpf::records::OOM_GONE;
 use memcgbpf::records::OOM_NORMAL;
 use memcgbpf::records::OOM_OMIT;
@@ -25,7 +30,7 @@ use crate::record;
 use crate::record::Writer;
 
 const POLICY: Writer = Writer {
-    name: "a policy",
+    name: "the policy",
     update: "build the policy again with the headers that belong to this memcgctl",
 };
 
@@ -71,6 +76,44 @@ impl fmt::Display for Class {
     }
 }
 
+/// The source of a class, `enum oom_source`. It may be that of an ancestor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    Default,
+    Entry,
+    /// With the rule's number, from 1 on.
+    Rule(u32),
+    Xattr,
+}
+
+impl Source {
+    fn new(candidate: &oom_candidate) -> Option<Self> {
+        Some(match candidate.source {
+            OOM_BY_DEFAULT => Self::Default,
+            OOM_BY_ENTRY => Self::Entry,
+            OOM_BY_RULE => Self::Rule(candidate.rule),
+            OOM_BY_XATTR => Self::Xattr,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Default => None,
+            Self::Entry => Some("entry"),
+            Self::Rule(_) => Some("rule"),
+            Self::Xattr => Some("xattr"),
+        }
+    }
+
+    pub fn rule(self) -> Option<u32> {
+        match self {
+            Self::Rule(number) => Some(number),
+            _ => None,
+        }
+    }
+}
+
 /// The policy's verdict on a candidate, `enum oom_verdict`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +125,7 @@ pub enum Verdict {
     Dying,
     Refused,
     Gone,
+    Entered,
 }
 
 impl Verdict {
@@ -94,6 +138,7 @@ impl Verdict {
             OOM_DYING => Self::Dying,
             OOM_REFUSED => Self::Refused,
             OOM_GONE => Self::Gone,
+            OOM_ENTERED => Self::Entered,
             _ => return None,
         })
     }
@@ -103,10 +148,11 @@ impl Verdict {
             Self::Chosen => "chosen",
             Self::Smaller => "ranks lower",
             Self::Protected => "protected by memory.min or memory.low",
-            Self::Omitted => "its entry says never",
+            Self::Omitted => "omitted",
             Self::Dying => "chosen, dying already",
             Self::Refused => "must not be killed",
             Self::Gone => "no memory to come",
+            Self::Entered => "larger than its siblings",
         }
     }
 }
@@ -114,18 +160,24 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     pub cgroup_id: u64,
-    /// Bytes, like the next two.
+    /// Bytes, like the next four.
     pub anon: u64,
     pub shmem: u64,
+    pub swap: u64,
     pub usage: u64,
+    /// Comes back if all of it is killed.
+    pub gives: u64,
     pub class: Class,
+    pub source: Source,
     pub verdict: Verdict,
 }
 
 /// One OOM, and what a policy did about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// CLOCK_MONOTONIC.
+    /// Counts the decisions of the policy, from 1 on.
+    pub number: u64,
+    /// CLOCK_BOOTTIME.
     pub time_ns: u64,
     pub took_ns: u64,
     pub oom_cgroup_id: u64,
@@ -137,8 +189,8 @@ pub struct Decision {
     /// kill's negative errno.
     pub result: i32,
     pub dry_run: bool,
-    /// The number of memory cgroups that the policy looked at.
-    pub looked_at: u32,
+    /// The number of memory cgroups that the policy compared.
+    pub compared: u32,
     pub policy: String,
     pub comm: String,
     /// The candidates that rank highest, best first.
@@ -146,14 +198,25 @@ pub struct Decision {
 }
 
 impl Candidate {
-    fn new(candidate: &oom_candidate) -> Option<Self> {
-        Some(Self {
+    fn new(rank: usize, candidate: &oom_candidate) -> Result<Self> {
+        let unknown = |member, number: i64| {
+            anyhow!(
+                "its candidate {rank} has {member} {number}, which oom_decision.h does not have"
+            )
+        };
+        Ok(Self {
             cgroup_id: candidate.cgroup_id,
             anon: candidate.anon,
             shmem: candidate.shmem,
+            swap: candidate.swap,
             usage: candidate.usage,
-            class: Class::from_number(candidate.class)?,
-            verdict: Verdict::from_number(candidate.verdict)?,
+            gives: candidate.gives,
+            class: Class::from_number(candidate.class)
+                .ok_or_else(|| unknown("class", candidate.class.into()))?,
+            source: Source::new(candidate)
+                .ok_or_else(|| unknown("source", candidate.source.into()))?,
+            verdict: Verdict::from_number(candidate.verdict)
+                .ok_or_else(|| unknown("verdict", candidate.verdict.into()))?,
         })
     }
 }
@@ -162,14 +225,14 @@ impl Decision {
     /// Reads the decision that a policy wrote.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let decision: oom_decision = record::read(bytes, &POLICY)?;
-        let looked_at = decision.nr_candidates;
-        let candidates: Option<_> = decision
-            .candidates
-            .iter()
-            .take(looked_at.try_into()?)
-            .map(Candidate::new)
+        let compared = decision.nr_candidates;
+        let candidates: Result<_> = (1..)
+            .zip(&decision.candidates)
+            .take_while(|(_, candidate)| candidate.cgroup_id != 0)
+            .map(|(rank, candidate)| Candidate::new(rank, candidate))
             .collect();
         Ok(Self {
+            number: decision.number,
             time_ns: decision.time_ns,
             took_ns: decision.took_ns,
             oom_cgroup_id: decision.oom_cgroup_id,
@@ -178,11 +241,10 @@ impl Decision {
             chosen_pid: Some(decision.chosen_pid).filter(|&pid| pid != 0),
             result: decision.result,
             dry_run: decision.dry_run != 0,
-            looked_at,
+            compared,
             policy: record::text(&decision.policy),
             comm: record::text(&decision.comm),
-            candidates: candidates
-                .context("a policy uses a class or a verdict that oom_decision.h does not have")?,
+            candidates: candidates?,
         })
     }
 
@@ -206,17 +268,22 @@ pub mod tests {
 
     /// A decision about two candidates, of which all processes of the second one were killed.
     pub fn record() -> oom_decision {
-        let candidate = |cgroup_id, class, verdict| oom_candidate {
+        let candidate = |cgroup_id, class, verdict, source, rule| oom_candidate {
             cgroup_id,
             anon: 4096 * cgroup_id,
             shmem: 0,
+            swap: 1024 * cgroup_id,
             usage: 8192 * cgroup_id,
+            gives: 5120 * cgroup_id,
             class,
             verdict,
+            source,
+            rule,
         };
         let mut record = oom_decision {
             version: OOM_DECISION_VERSION,
             size: size_of::<oom_decision>() as u32,
+            number: 7,
             time_ns: 1_500_000_000,
             took_ns: 250_000,
             oom_cgroup_id: 10,
@@ -230,8 +297,8 @@ pub mod tests {
             comm: chars(""),
             candidates: FromZeros::new_zeroed(),
         };
-        record.candidates[0] = candidate(11, OOM_OMIT, OOM_OMITTED);
-        record.candidates[1] = candidate(12, OOM_NORMAL, OOM_CHOSEN);
+        record.candidates[0] = candidate(11, OOM_OMIT, OOM_OMITTED, OOM_BY_RULE, 5);
+        record.candidates[1] = candidate(12, OOM_NORMAL, OOM_CHOSEN, OOM_BY_DEFAULT, 0);
         record
     }
 
@@ -242,17 +309,21 @@ pub mod tests {
     #[test]
     fn every_member_has_its_place() {
         let decision = decision();
-        let candidate = |cgroup_id, class, verdict| Candidate {
+        let candidate = |cgroup_id, class, source, verdict| Candidate {
             cgroup_id,
             anon: 4096 * cgroup_id,
             shmem: 0,
+            swap: 1024 * cgroup_id,
             usage: 8192 * cgroup_id,
+            gives: 5120 * cgroup_id,
             class,
+            source,
             verdict,
         };
         assert_eq!(
             decision,
             Decision {
+                number: 7,
                 time_ns: 1_500_000_000,
                 took_ns: 250_000,
                 oom_cgroup_id: 10,
@@ -261,12 +332,12 @@ pub mod tests {
                 chosen_pid: None,
                 result: 3,
                 dry_run: false,
-                looked_at: 2,
+                compared: 2,
                 policy: "largest".to_string(),
                 comm: String::new(),
                 candidates: vec![
-                    candidate(11, Class::Omit, Verdict::Omitted),
-                    candidate(12, Class::Normal, Verdict::Chosen),
+                    candidate(11, Class::Omit, Source::Rule(5), Verdict::Omitted),
+                    candidate(12, Class::Normal, Source::Default, Verdict::Chosen),
                 ],
             }
         );
@@ -277,27 +348,37 @@ pub mod tests {
     }
 
     #[test]
-    fn more_cgroups_may_be_looked_at_than_are_listed() {
+    fn more_cgroups_may_be_compared_than_are_listed() {
         let mut record = record();
         record.nr_candidates = 1000;
-        let decision = Decision::read(record.as_bytes()).unwrap();
-        assert_eq!(
-            (decision.looked_at, decision.candidates.len()),
-            (1000, OOM_CANDIDATES as usize)
-        );
+        let listed = |record: &oom_decision| {
+            let decision = Decision::read(record.as_bytes()).unwrap();
+            (decision.compared, decision.candidates.len())
+        };
+        // The list ends at the first one without a cgroup.
+        assert_eq!(listed(&record), (1000, 2));
+        record.candidates = [record.candidates[1]; OOM_CANDIDATES as usize];
+        assert_eq!(listed(&record), (1000, OOM_CANDIDATES as usize));
     }
 
     #[test]
-    fn unknown_classes_and_verdicts_are_refused() {
+    fn unknown_classes_verdicts_and_sources_are_refused() {
+        let message = |record: &oom_decision| {
+            let error = Decision::read(record.as_bytes()).unwrap_err();
+            error.to_string()
+        };
         let mut unknown = record();
-        unknown.candidates[1].verdict = OOM_GONE + 1;
-        assert!(Decision::read(unknown.as_bytes()).is_err());
+        unknown.candidates[1].verdict = OOM_ENTERED + 1;
+        assert!(message(&unknown).starts_with("its candidate 2 has verdict 8,"));
         unknown = record();
-        unknown.candidates[1].class = OOM_PREFER + 1;
-        assert!(Decision::read(unknown.as_bytes()).is_err());
-        // A candidate that was not looked at does not count.
-        unknown.nr_candidates = 1;
+        unknown.candidates[1].class = OOM_OMIT - 1;
+        assert!(message(&unknown).starts_with("its candidate 2 has class -3,"));
+        // A row that is not used does not count.
+        unknown.candidates[1].cgroup_id = 0;
         assert!(Decision::read(unknown.as_bytes()).is_ok());
+        unknown = record();
+        unknown.candidates[0].source = OOM_BY_XATTR + 1;
+        assert!(message(&unknown).starts_with("its candidate 1 has source 4,"));
     }
 
     #[test]
@@ -307,7 +388,25 @@ pub mod tests {
         }
         assert_eq!(Class::from_number(OOM_PREFER + 1), None);
         assert_eq!(Class::from_number(OOM_OMIT - 1), None);
-        assert!((OOM_CHOSEN..=OOM_GONE).all(|verdict| Verdict::from_number(verdict).is_some()));
-        assert_eq!(Verdict::from_number(OOM_GONE + 1), None);
+        assert!((OOM_CHOSEN..=OOM_ENTERED).all(|verdict| Verdict::from_number(verdict).is_some()));
+        assert_eq!(Verdict::from_number(OOM_ENTERED + 1), None);
+        assert_eq!(Verdict::from_number(OOM_ENTERED), Some(Verdict::Entered));
+    }
+
+    #[test]
+    fn only_a_rule_has_a_number() {
+        let source = |source, rule| {
+            let candidate = oom_candidate {
+                source,
+                rule,
+                ..FromZeros::new_zeroed()
+            };
+            let source = Source::new(&candidate).unwrap();
+            (source.name(), source.rule())
+        };
+        assert_eq!(source(OOM_BY_DEFAULT, 0), (None, None));
+        assert_eq!(source(OOM_BY_ENTRY, 0), (Some("entry"), None));
+        assert_eq!(source(OOM_BY_RULE, 3), (Some("rule"), Some(3)));
+        assert_eq!(source(OOM_BY_XATTR, 0), (Some("xattr"), None));
     }
 }

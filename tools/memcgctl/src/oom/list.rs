@@ -13,6 +13,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::link;
+use super::log;
 use super::policy::Policies;
 use crate::cgroup::Paths;
 use crate::cgroup::Place;
@@ -20,13 +21,14 @@ use crate::format;
 use crate::format::printable;
 use crate::format::Align;
 
-const HEADER: [&str; 8] = [
+const HEADER: [&str; 9] = [
     "CGROUP",
     "POLICY",
     "HANDLED",
     "PASSED",
     "NO PROGRESS",
     "KILLS",
+    "DROPPED",
     "MAP",
     "HELD BY",
 ];
@@ -35,7 +37,10 @@ const HEADER: [&str; 8] = [
 ///
 /// HANDLED counts the OOMs that the policy settled: it killed, or chose a process that was dying
 /// already; PASSED those that it passed on; NO PROGRESS those that it claimed to have handled but
-/// did not settle; KILLS counts the processes that it killed. MAP is the id of its struct_ops map (bpftool map show id MAP).
+/// did not settle; KILLS counts the processes that it killed. DROPPED counts the decisions that
+/// the policy's log had to drop for newer ones, so that memcgctl oom watch prints them no more; -
+/// stands for a policy without a log that memcgctl can read. MAP is the id of its struct_ops map
+/// (bpftool map show id MAP).
 /// HELD BY names what keeps the policy attached: the files of bpffs that pin its link; a link
 /// that is not pinned, but open in a process (bpftool link show id N names the process); or
 /// the policy itself, when it was registered without a link.
@@ -45,8 +50,9 @@ pub struct Args {
     /// Print a JSON array, one object a line
     ///
     /// Each object is a policy. Keys: path (of the cgroup; null when that was removed), id (of the
-    /// cgroup), policy, handled, passed, no_progress (OOMs), kills (processes), map_id, prog_id,
-    /// link_id (null without a link), pins (paths).
+    /// cgroup), policy, handled, passed, no_progress (OOMs), kills (processes), dropped (decisions;
+    /// null without a log that can be read), map_id, prog_id, link_id (null without a link), pins
+    /// (paths).
     #[arg(long, verbatim_doc_comment)]
     json: bool,
 }
@@ -61,6 +67,7 @@ struct Row {
     passed: u64,
     no_progress: u64,
     kills: u64,
+    dropped: Option<u64>,
     map_id: u32,
     prog_id: u32,
     link_id: Option<u32>,
@@ -90,6 +97,8 @@ fn rows() -> Result<Vec<Row>> {
     let row = |policy: super::policy::Policy| {
         let link = links.iter().find(|link| link.map_id == policy.map_id);
         let link_id = link.map(|link| link.id);
+        // It may be gone, or may have a map of that name which is something else.
+        let dropped = log::open(&policy).and_then(|log| log.dropped()).ok();
         Row {
             path: paths.place(policy.cgroup_id).path,
             id: policy.cgroup_id,
@@ -98,6 +107,7 @@ fn rows() -> Result<Vec<Row>> {
             passed: policy.passed,
             no_progress: policy.no_progress,
             kills: policy.kills,
+            dropped,
             map_id: policy.map_id,
             prog_id: policy.prog_id,
             link_id,
@@ -115,14 +125,14 @@ fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     let table: Vec<_> = iter::once(HEADER.map(String::from))
         .chain(rows.iter().map(cells))
         .collect();
-    let mut align = [Align::Right; 8];
-    for column in [0, 1, 7] {
+    let mut align = [Align::Right; 9];
+    for column in [0, 1, 8] {
         align[column] = Align::Left;
     }
     format::table(out, align, &table)
 }
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row) -> [String; 9] {
     let place = Place {
         id: row.id,
         path: row.path.clone(),
@@ -139,6 +149,8 @@ fn cells(row: &Row) -> [String; 8] {
         row.passed.to_string(),
         row.no_progress.to_string(),
         row.kills.to_string(),
+        row.dropped
+            .map_or("-".to_string(), |dropped| dropped.to_string()),
         row.map_id.to_string(),
         held,
     ]
@@ -157,6 +169,7 @@ mod tests {
             passed: 20,
             no_progress: 0,
             kills: 7,
+            dropped: link_id.map(|_| 488),
             map_id: 12,
             prog_id: 34,
             link_id,
@@ -178,10 +191,10 @@ mod tests {
         let mut out = Vec::new();
         print(&mut out, &rows).unwrap();
         let expected = "\
-CGROUP             POLICY   HANDLED  PASSED  NO PROGRESS  KILLS  MAP  HELD BY
-/                  largest        3      20            0      7   12  /sys/fs/bpf/memcgctl/1, /sys/fs/bpf/x
-/a                 largest        3      20            0      7   12  link 6, not pinned
-removed (id 1234)  largest        3      20            0      7   12  itself, without a link
+CGROUP             POLICY   HANDLED  PASSED  NO PROGRESS  KILLS  DROPPED  MAP  HELD BY
+/                  largest        3      20            0      7      488   12  /sys/fs/bpf/memcgctl/1, /sys/fs/bpf/x
+/a                 largest        3      20            0      7      488   12  link 6, not pinned
+removed (id 1234)  largest        3      20            0      7        -   12  itself, without a link
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
@@ -193,7 +206,7 @@ removed (id 1234)  largest        3      20            0      7   12  itself, wi
         assert_eq!(
             String::from_utf8(out).unwrap(),
             r#"[
-{"path":null,"id":1234,"policy":"largest","handled":3,"passed":20,"no_progress":0,"kills":7,"map_id":12,"prog_id":34,"link_id":6,"pins":[]}
+{"path":null,"id":1234,"policy":"largest","handled":3,"passed":20,"no_progress":0,"kills":7,"dropped":488,"map_id":12,"prog_id":34,"link_id":6,"pins":[]}
 ]
 "#
         );

@@ -22,8 +22,10 @@ use libbpf_rs::libbpf_sys;
 use libbpf_rs::Btf;
 use libbpf_rs::HasSize;
 use libbpf_rs::Link;
+use libbpf_rs::Map;
 use libbpf_rs::MapCore;
 use libbpf_rs::MapHandle;
+use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
 use libbpf_rs::OpenObject;
@@ -77,6 +79,13 @@ impl Loaded {
                 .with_context(|| format!("cannot load {shown}"))?,
             map: map.name,
         })
+    }
+
+    /// The map with this name and type.
+    pub fn map(&self, name: &str, map_type: MapType) -> Option<Map<'_>> {
+        self.object
+            .maps()
+            .find(|map| map.name() == name && map.map_type() == map_type)
     }
 
     /// Registers the policy. Dropping the link unregisters it.

@@ -2,6 +2,7 @@
 
 //! `memcgctl oom replace`: replaces an attached policy without a gap.
 
+use std::fs::File;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
@@ -10,13 +11,19 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use libbpf_rs::MapHandle;
+use libbpf_rs::MapType;
 use nix::errno::Errno;
+use nix::fcntl::Flock;
 
 use super::attach;
 use super::link;
 use super::object::Loaded;
 use super::policy::Policies;
+use super::policy::Policy;
 use super::prio;
+use super::rules;
+use super::rules::Rules;
+use super::rules::RULES;
 use crate::cgroup::Target;
 use crate::format::printable;
 
@@ -25,7 +32,9 @@ use crate::format::printable;
 /// The link of the old policy is updated, no matter which program attached it. So every OOM
 /// meets the old policy or the new one, and everything that held the old policy (a pin, a
 /// process) holds the new one. Counters start again at zero. If both policies use priorities
-/// (memcgctl oom prio) of the same layout, the new policy takes over the entries.
+/// (memcgctl oom prio) of the same layout, the new policy takes over the rules and the entries. It
+/// starts a log of its own: only a memcgctl oom watch that is running prints the last decisions of
+/// the old one.
 ///
 /// On failure the old policy stays.
 #[derive(clap::Args)]
@@ -56,6 +65,9 @@ pub fn run(args: &Args) -> Result<()> {
         .with_context(|| format!("cannot open the struct_ops map of '{name}'"))?;
     let priorities = prio::map_of(&old)?;
     let mut policy = Loaded::load(&args.object, place.id, priorities.as_ref())?;
+    // Until the old policy is replaced, nobody changes the rules that the new one has taken over.
+    let _lock = hand_on_rules(&old, &policy)
+        .with_context(|| format!("cannot hand on the rules of '{name}' on {place}"))?;
 
     // libbpf fills in the map's value when it attaches the map to a link of its own, and the
     // value must be there before the update of another link. The module refuses that link,
@@ -84,4 +96,14 @@ pub fn run(args: &Args) -> Result<()> {
         )
     );
     Ok(())
+}
+
+/// Gives the new policy the rules of the old one, if both have rules.
+fn hand_on_rules(old: &Policy, new: &Loaded) -> Result<Option<Flock<File>>> {
+    let (Some(rules), Some(map)) = (Rules::of(old)?, new.map(RULES, MapType::ArrayOfMaps)) else {
+        return Ok(None);
+    };
+    let lock = rules::lock()?;
+    rules::hand_on(&rules, &map)?;
+    Ok(Some(lock))
 }

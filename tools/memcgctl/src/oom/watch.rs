@@ -2,11 +2,12 @@
 
 //! `memcgctl oom watch`: prints decisions while policies make them.
 
-mod print;
+pub mod print;
 
-use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::io::Write;
+use std::mem;
 use std::mem::MaybeUninit;
 use std::process;
 use std::thread;
@@ -15,40 +16,50 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 use anyhow::Context;
-use anyhow::Error;
 use anyhow::Result;
 use libbpf_rs::MapHandle;
-use libbpf_rs::MapType;
-use libbpf_rs::RingBuffer;
-use libbpf_rs::RingBufferBuilder;
+use memcgbpf::records::OOM_DECISION_VERSION;
 use nix::errno::Errno;
+use nix::sys::epoll::Epoll;
+use nix::sys::epoll::EpollCreateFlags;
+use nix::sys::epoll::EpollEvent;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 use nix::time::clock_gettime;
 use nix::time::ClockId;
 
 use super::decision::Decision;
+use super::log;
+use super::log::Entry;
+use super::log::Log;
+use super::log::Slots;
 use super::policy::Policies;
 use super::policy::Policy;
 use crate::cgroup::Paths;
 use crate::cgroup::Target;
 use crate::format::printable;
+use crate::record;
 
-const DECISIONS: &str = "decisions";
 /// The time between two looks for newly attached policies.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL_MS: u16 = 1000;
 
 /// Print the decisions of OOM policies as they are made
 ///
 /// For each decision, a line tells the time (UTC), the cgroup that ran out of memory, the choice
 /// of the policy, its reason, the result and the time it took. A table below it lists the memory
-/// cgroups that the policy considered, best choice first, with the figures that it saw.
+/// cgroups that the policy compared, best choice first, with the figures that it saw, in bytes
+/// with a binary unit (1.5M). GIVES BACK is the memory that comes back if all of the cgroup is
+/// killed.
 ///
-/// Without CGROUP, all policies are watched that report their decisions (in a ring buffer named
+/// Without CGROUP, all policies are watched that report their decisions (in an array named
 /// "decisions", as those in policies/ do). A policy that is attached later is watched from its
-/// first decision on, though printing may start a second later. Decisions made while no
-/// watcher ran are printed first, as many as the ring buffer holds. Each decision goes to one
-/// reader: two watchers of a policy each see a part of its decisions.
+/// first decision on, though printing may start a second later.
+///
+/// A policy keeps its newest 512 decisions as long as it is attached. Those are printed first,
+/// then new ones; any number of watchers see all of them. A line counts decisions that are lost,
+/// because they were overwritten before the watcher read them. A decision that memcgctl cannot
+/// read is named on stderr, and skipped.
 ///
 /// Ends on SIGINT or SIGTERM with exit status 0. Output is flushed after each decision.
 #[derive(clap::Args)]
@@ -58,7 +69,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 Examples:
   memcgctl oom watch
   memcgctl oom watch system.slice --json | tee decisions.jsonl
-  memcgctl oom watch -n 1            wait for one decision"
+  memcgctl oom watch -n 1            print a decision, or wait for the first one"
 )]
 pub struct Args {
     /// Watch only the policy that is attached to this cgroup
@@ -66,14 +77,20 @@ pub struct Args {
 
     /// Print a JSON object a line
     ///
-    /// Each object is a decision. Keys: time (RFC 3339), time_ns (CLOCK_MONOTONIC), took_ns,
-    /// oom_path and oom_id (of the cgroup that ran out of memory), policy, policy_path and
-    /// policy_id (where it is attached), dry_run, chosen_path and chosen_id (null when nothing
-    /// was chosen), chosen_pid and chosen_comm (null when a whole cgroup was chosen), result
-    /// (processes killed, 0 when the choice is dying already, or a negative errno), cgroups
-    /// (memory cgroups looked at), candidates: an array of objects with path, id, anon, shmem,
-    /// usage (bytes), class (prefer, normal, avoid, omit), verdict (chosen, smaller, protected,
-    /// omitted, dying, refused, gone). Paths are null when the cgroup is gone.
+    /// Each object is a decision. Keys: number (of the policy's decisions, from 1 on), time
+    /// (RFC 3339), time_ns (CLOCK_BOOTTIME), took_ns, oom_path and oom_id (of the cgroup that ran
+    /// out of memory), policy, policy_path and policy_id (where it is attached), dry_run,
+    /// chosen_path and chosen_id (null when nothing was chosen), chosen_pid and chosen_comm (null
+    /// when a whole cgroup was chosen), result (processes killed, 0 when the choice is dying
+    /// already, or a negative errno), cgroups (memory cgroups compared), candidates: an array of
+    /// objects with path, id, anon, shmem, swap, usage, gives (bytes; gives is the memory that
+    /// comes back if all of it is killed), class (prefer, normal, avoid, omit), source (of the
+    /// class: entry, rule, xattr, or null), rule (its number in memcgctl oom prio list, or null),
+    /// verdict (chosen, smaller, protected, omitted, dying, refused, gone, entered). Paths are null
+    /// when the cgroup is gone.
+    ///
+    /// An object with the key lost is no decision. It says how many decisions of a policy were
+    /// overwritten before they were read. Keys: lost, policy, policy_path, policy_id.
     #[arg(long, verbatim_doc_comment)]
     json: bool,
 
@@ -82,10 +99,11 @@ pub struct Args {
     count: Option<u64>,
 }
 
-/// A policy and its ring buffer of decisions, if it has one.
+/// A policy, and a reader of its log if that can be read.
 struct Source {
     policy: Policy,
-    decisions: Option<MapHandle>,
+    reader: Option<Reader<MapHandle>>,
+    news: Option<MapHandle>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -106,50 +124,39 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(attached)
     };
 
-    let mut paths = Paths::read()?;
-    let mut left = args.count;
-    let mut sources = sources(attached()?);
+    let mut printer = Printer {
+        json: args.json,
+        paths: Paths::read()?,
+        left: args.count,
+    };
+    let mut sources = Vec::new();
+    let silent = update(&mut sources, attached()?, &printer.paths);
     if sources.is_empty() {
         bail!("no OOM policy is attached (memcgctl oom attach)");
     }
-    if sources.iter().all(|source| source.decisions.is_none()) {
-        bail!("{}", silent(&sources, &paths).join("; "));
+    if sources.iter().all(|source| source.reader.is_none()) {
+        bail!("{}", silent.join("; "));
     }
+    warn(&silent);
     loop {
-        for line in silent(&sources, &paths) {
-            eprintln!("memcgctl: {line}");
-        }
-        let batch = RefCell::new(Batch::default());
-        let ring = ring(&sources, &batch)?;
+        let news = news(&sources)?;
         let mut changed = false;
         loop {
-            batch.borrow_mut().room = left;
-            match &ring {
-                Some(ring) if changed => consume(ring.consume_raw())?,
-                Some(ring) => consume(ring.poll_raw(INTERVAL))?,
-                None => thread::sleep(INTERVAL),
-            }
-            let decisions = batch.borrow_mut().take()?;
-            if let Some(left) = &mut left {
-                *left -= decisions.len() as u64;
-            }
-            write(&decisions, args.json, &mut paths)?;
-            if left == Some(0) {
+            if printer.print(read(&mut sources)?, &mut io::stdout())? {
                 return Ok(());
             }
             // All decisions of the old policies have been read.
             if changed {
                 break;
             }
-            let now = attached()?;
-            changed = now
+            wait(&news)?;
+            changed = attached()?
                 .iter()
                 .map(|policy| policy.map_id)
                 .ne(sources.iter().map(|source| source.policy.map_id));
         }
-        drop(ring);
-        sources = self::sources(attached()?);
-        paths.update()?;
+        printer.paths.update()?;
+        warn(&update(&mut sources, attached()?, &printer.paths));
     }
 }
 
@@ -166,118 +173,233 @@ fn exit_on_signals() -> Result<()> {
     Ok(())
 }
 
-fn sources(policies: Vec<Policy>) -> Vec<Source> {
-    policies
-        .into_iter()
-        .map(|policy| Source {
-            // A policy that was detached in the meantime has none; the next look follows soon.
-            decisions: policy.map(DECISIONS, MapType::RingBuf).ok().flatten(),
-            policy,
-        })
-        .collect()
-}
-
-/// A line for each policy that cannot be watched.
-fn silent(sources: &[Source], paths: &Paths) -> Vec<String> {
-    sources
-        .iter()
-        .filter(|source| source.decisions.is_none())
-        .map(|source| {
-            format!(
-                "'{}' on {} does not report its decisions: it has no ring buffer named {DECISIONS:?}",
-                printable(&source.policy.name),
-                paths.place(source.policy.cgroup_id)
-            )
-        })
-        .collect()
-}
-
-/// Decisions that were read from the ring buffers.
-#[derive(Default)]
-struct Batch {
-    decisions: Vec<Decision>,
-    /// The number of decisions that may still be read.
-    room: Option<u64>,
-    /// Why a record could not be read.
-    error: Option<Error>,
-}
-
-impl Batch {
-    /// Adds one record. Returns a negative number to leave further records in their ring buffers.
-    fn add(&mut self, record: &[u8]) -> i32 {
-        match Decision::read(record) {
-            Ok(decision) => self.decisions.push(decision),
-            Err(error) => self.error = Some(error),
+/// Replaces the sources by those of the attached policies. Readers of policies that are still
+/// attached stay where they are. Returns a line for each new policy that cannot be watched.
+fn update(sources: &mut Vec<Source>, attached: Vec<Policy>, paths: &Paths) -> Vec<String> {
+    let mut old = mem::take(sources);
+    let mut silent = Vec::new();
+    for policy in attached {
+        let same = |source: &Source| source.policy.map_id == policy.map_id;
+        if let Some(index) = old.iter().position(same) {
+            sources.push(old.swap_remove(index));
+            continue;
         }
-        let full = self
-            .room
-            .is_some_and(|room| self.decisions.len() as u64 >= room);
-        if full || self.error.is_some() {
-            -(Errno::ECANCELED as i32)
-        } else {
-            0
-        }
-    }
-
-    /// The decisions in the order in which they were made.
-    fn take(&mut self) -> Result<Vec<Decision>> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        self.decisions.sort_by_key(|decision| decision.time_ns);
-        Ok(std::mem::take(&mut self.decisions))
-    }
-}
-
-fn ring<'a>(sources: &'a [Source], batch: &'a RefCell<Batch>) -> Result<Option<RingBuffer<'a>>> {
-    let mut builder = RingBufferBuilder::new();
-    let mut maps = 0;
-    for map in sources
-        .iter()
-        .filter_map(|source| source.decisions.as_ref())
-    {
-        builder
-            .add(map, |record| batch.borrow_mut().add(record))
-            .context("cannot read the decisions")?;
-        maps += 1;
-    }
-    if maps == 0 {
-        return Ok(None);
-    }
-    Ok(Some(builder.build().context("cannot read the decisions")?))
-}
-
-/// Checks the return value of libbpf. Two errors are expected: the batch is full, and the wait of a
-/// process that was stopped and continued is interrupted.
-fn consume(ret: i32) -> Result<()> {
-    match Errno::from_raw(-ret.min(0)) {
-        Errno::UnknownErrno | Errno::ECANCELED | Errno::EINTR => Ok(()),
-        errno => Err(io::Error::from(errno)).context("cannot read the decisions"),
-    }
-}
-
-fn write(decisions: &[Decision], json: bool, paths: &mut Paths) -> Result<()> {
-    for decision in decisions {
-        if decision.cgroup_ids().any(|id| !paths.knows(id)) {
-            paths.update()?;
-        }
-        let time = wall_clock(decision.time_ns)?;
-        let text = if json {
-            print::json(decision, time, paths)?
-        } else {
-            print::text(decision, time, paths)
+        let opened = log::open(&policy).and_then(|log| Ok((log, log::news(&policy)?)));
+        let (reader, news) = match opened {
+            Ok((log, news)) => (Some(Reader::new(log)), news),
+            Err(error) => {
+                let name = printable(&policy.name);
+                let place = paths.place(policy.cgroup_id);
+                silent.push(format!(
+                    "cannot watch the decisions of '{name}' on {place}: {error:#}"
+                ));
+                (None, None)
+            }
         };
-        let mut out = io::stdout().lock();
+        sources.push(Source {
+            policy,
+            reader,
+            news,
+        });
+    }
+    silent
+}
+
+fn warn(lines: &[String]) {
+    for line in lines {
+        eprintln!("memcgctl: {line}");
+    }
+}
+
+/// Becomes ready with each decision of a source. Nobody takes anything out of the ring buffers, so
+/// that all watchers are woken: they wait for edges, and a ring buffer that is full overwrites.
+fn news(sources: &[Source]) -> Result<Epoll> {
+    let news = || -> nix::Result<Epoll> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for map in sources.iter().filter_map(|source| source.news.as_ref()) {
+            let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+            epoll.add(map, EpollEvent::new(edges, 0))?;
+        }
+        Ok(epoll)
+    };
+    news().context("cannot wait for decisions")
+}
+
+/// Waits for news, or until it is time to look for other policies.
+fn wait(news: &Epoll) -> Result<()> {
+    match news.wait(&mut [EpollEvent::empty()], INTERVAL_MS) {
+        // A process that was stopped and continued is interrupted.
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error).context("cannot wait for decisions"),
+    }
+}
+
+/// Something that a log has, or no longer has.
+#[derive(Debug, PartialEq)]
+enum Finding {
+    Decision(Box<Decision>),
+    /// So many decisions were overwritten.
+    Lost(u64),
+    /// A message about decisions that cannot be read.
+    Skipped(String),
+}
+
+/// Turns the records of a log into decisions.
+struct Reader<S> {
+    log: Log<S>,
+    /// The time of the last decision.
+    time_ns: u64,
+    /// A version of the records that is too new, after it was named.
+    newer: Option<u32>,
+}
+
+impl<S: Slots> Reader<S> {
+    fn new(log: Log<S>) -> Self {
+        Self {
+            log,
+            time_ns: 0,
+            newer: None,
+        }
+    }
+
+    /// All that is new, each with a time: the decision's, or that of the one before.
+    fn read(&mut self) -> Result<VecDeque<(u64, Finding)>> {
+        let mut findings = VecDeque::new();
+        while let Some(entry) = self.log.next()? {
+            if let Some(finding) = self.find(entry) {
+                findings.push_back((self.time_ns, finding));
+            }
+        }
+        Ok(findings)
+    }
+
+    fn find(&mut self, entry: Entry) -> Option<Finding> {
+        let (number, bytes) = match entry {
+            Entry::Record { number, bytes } => (number, bytes),
+            Entry::Lost(lost) => return Some(Finding::Lost(lost)),
+            Entry::Foreign { number, found } => {
+                return Some(Finding::Skipped(format!(
+                    "decision {number} is skipped: its slot holds the number {found}"
+                )))
+            }
+        };
+        match (Decision::read(&bytes), record::version(&bytes)) {
+            (Ok(decision), _) => {
+                self.time_ns = decision.time_ns;
+                Some(Finding::Decision(Box::new(decision)))
+            }
+            // All of this policy's will be.
+            (Err(error), Some(version)) if version > OOM_DECISION_VERSION => {
+                let named = self.newer.replace(version) == Some(version);
+                (!named).then(|| {
+                    Finding::Skipped(format!(
+                        "decision {number} and all like it are skipped: {error:#}"
+                    ))
+                })
+            }
+            (Err(error), _) => Some(Finding::Skipped(format!(
+                "decision {number} is skipped: {error:#}"
+            ))),
+        }
+    }
+}
+
+/// A finding, and the policy that it is about.
+struct Event {
+    policy: String,
+    cgroup_id: u64,
+    finding: Finding,
+}
+
+/// All that is new, in the order in which it happened.
+fn read(sources: &mut [Source]) -> Result<Vec<Event>> {
+    let mut found = Vec::new();
+    for source in sources {
+        if let Some(reader) = &mut source.reader {
+            let name = printable(&source.policy.name);
+            let findings = reader
+                .read()
+                .with_context(|| format!("cannot read the decisions of '{name}'"))?;
+            found.push((&source.policy, findings));
+        }
+    }
+    Ok(merge(found))
+}
+
+fn merge(mut logs: Vec<(&Policy, VecDeque<(u64, Finding)>)>) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Some((policy, findings)) = logs
+        .iter_mut()
+        .filter(|(_, findings)| !findings.is_empty())
+        .min_by_key(|(_, findings)| findings.front().map(|(time_ns, _)| *time_ns))
+    {
+        events.extend(findings.pop_front().map(|(_, finding)| Event {
+            policy: policy.name.clone(),
+            cgroup_id: policy.cgroup_id,
+            finding,
+        }));
+    }
+    events
+}
+
+struct Printer {
+    json: bool,
+    paths: Paths,
+    /// The number of decisions that are still to be printed, if that is limited.
+    left: Option<u64>,
+}
+
+impl Printer {
+    /// Prints the events. Returns true when the last of the wanted decisions is printed.
+    fn print(&mut self, events: Vec<Event>, out: &mut impl Write) -> Result<bool> {
+        let unknown = |event: &Event| match &event.finding {
+            Finding::Decision(decision) => decision.cgroup_ids().any(|id| !self.paths.knows(id)),
+            _ => !self.paths.knows(event.cgroup_id),
+        };
+        if events.iter().any(unknown) {
+            self.paths.update()?;
+        }
+        for event in events {
+            let is_decision = matches!(event.finding, Finding::Decision(_));
+            self.print_one(event, out)?;
+            if let (true, Some(left)) = (is_decision, &mut self.left) {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn print_one(&self, event: Event, out: &mut impl Write) -> Result<()> {
+        let place = self.paths.place(event.cgroup_id);
+        let policy = &event.policy;
+        let text = match &event.finding {
+            Finding::Decision(decision) => {
+                let time = wall_clock(decision.time_ns)?;
+                if self.json {
+                    print::json(decision, time, &self.paths)?
+                } else {
+                    print::text(decision, time, &self.paths)
+                }
+            }
+            Finding::Lost(lost) if self.json => print::lost_json(*lost, policy, &place)?,
+            Finding::Lost(lost) => print::lost_text(*lost, policy, &place),
+            Finding::Skipped(message) => {
+                warn(&[format!("'{}' on {place}: {message}", printable(policy))]);
+                return Ok(());
+            }
+        };
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())
-            .context("cannot write the decision")?;
+            .context("cannot write the decision")
     }
-    Ok(())
 }
 
-/// The wall-clock time at which CLOCK_MONOTONIC had this value.
+/// The wall-clock time at which CLOCK_BOOTTIME, which goes on during suspend, had this value.
 fn wall_clock(time_ns: u64) -> Result<SystemTime> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot read the clock")?;
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock")?;
     let age = Duration::from(now).saturating_sub(Duration::from_nanos(time_ns));
     Ok(SystemTime::now() - age)
 }
@@ -285,53 +407,193 @@ fn wall_clock(time_ns: u64) -> Result<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oom::decision::tests::record;
-    use memcgbpf::records::oom_decision;
-    use zerocopy::IntoBytes;
+    use crate::oom::log::tests::Memory;
+    use crate::oom::log::tests::SIZE;
 
-    fn at(time_ns: u64) -> oom_decision {
-        oom_decision {
-            time_ns,
-            ..record()
+    fn reader(written: u64) -> Reader<Memory> {
+        let memory = Memory::new();
+        memory.write(written);
+        Reader::new(Log::new(memory))
+    }
+
+    /// The numbers of decisions, and the other findings as text.
+    fn read(reader: &mut Reader<Memory>) -> Vec<String> {
+        let findings = reader.read().unwrap();
+        findings.iter().map(|(_, finding)| shown(finding)).collect()
+    }
+
+    fn shown(finding: &Finding) -> String {
+        match finding {
+            Finding::Decision(decision) => decision.number.to_string(),
+            Finding::Lost(lost) => format!("lost {lost}"),
+            Finding::Skipped(message) => message.clone(),
+        }
+    }
+
+    fn policy(name: &str) -> Policy {
+        Policy {
+            cgroup_id: 10,
+            handled: 0,
+            passed: 0,
+            no_progress: 0,
+            kills: 0,
+            map_id: 12,
+            prog_id: 34,
+            name: name.to_string(),
         }
     }
 
     #[test]
     fn decisions_of_several_policies_are_in_order() {
-        let mut batch = Batch::default();
-        for time in [5, 3, 4] {
-            assert_eq!(batch.add(at(time).as_bytes()), 0);
-        }
-        let times: Vec<_> = batch
-            .take()
-            .unwrap()
+        // Decision n is made at the time 10 n.
+        let (mut a, mut b) = (reader(2), reader(SIZE + 1));
+        a.log.memory().change(1, |slot| slot.time_ns = 25);
+        a.log.memory().change(2, |slot| slot.time_ns = 35);
+        let (a_policy, b_policy) = (policy("a"), policy("b"));
+        let logs = vec![
+            (&a_policy, a.read().unwrap()),
+            (&b_policy, b.read().unwrap()),
+        ];
+        let events: Vec<_> = merge(logs)
             .iter()
-            .map(|one| one.time_ns)
+            .map(|event| format!("{} {}", event.policy, shown(&event.finding)))
             .collect();
-        assert_eq!(times, [3, 4, 5]);
-        assert!(batch.take().unwrap().is_empty());
+        assert_eq!(events[..6], ["b lost 1", "b 2", "a 1", "b 3", "a 2", "b 4"]);
+        assert_eq!(events.len() as u64, 2 + SIZE + 1);
     }
 
     #[test]
-    fn decisions_beyond_the_count_stay_in_the_ring_buffer() {
-        let mut batch = Batch {
-            room: Some(2),
-            ..Default::default()
+    fn a_decision_that_cannot_be_read_is_named_and_the_next_one_is_read() {
+        let mut reader = reader(6);
+        let memory = reader.log.memory();
+        memory.change(2, |slot| slot.candidates[0].class = 5);
+        memory.change(3, |slot| slot.candidates[1].verdict = 99);
+        memory.change(4, |slot| slot.size -= 8);
+        memory.change(5, |slot| slot.version = 2);
+        let found = read(&mut reader);
+        assert_eq!(found.len(), 6, "{found:?}");
+        for (found, expected) in found.iter().zip([
+            "1",
+            "decision 2 is skipped: its candidate 1 has class 5, which",
+            "decision 3 is skipped: its candidate 2 has verdict 99, which",
+            "decision 4 is skipped: the policy writes 1168 bytes for version 3",
+            "decision 5 is skipped: the policy writes version 2 ",
+            "6",
+        ]) {
+            assert!(found.starts_with(expected), "{found}");
+        }
+        assert_eq!(read(&mut reader), [""; 0]);
+    }
+
+    #[test]
+    fn a_slot_with_another_ones_number_is_named_and_the_next_one_is_read() {
+        let mut reader = reader(2);
+        reader.log.memory().change(1, |slot| slot.number = 77);
+        assert_eq!(
+            read(&mut reader),
+            ["decision 1 is skipped: its slot holds the number 77", "2"]
+        );
+    }
+
+    #[test]
+    fn a_newer_version_is_named_once() {
+        let mut reader = reader(0);
+        for number in [1, 2, 3, 4] {
+            reader.log.memory().write(1);
+            let newer = if number < 4 { 1 } else { 2 };
+            reader
+                .log
+                .memory()
+                .change(number, |slot| slot.version += newer);
+        }
+        let found = read(&mut reader);
+        let [first, other] = found.as_slice() else {
+            panic!("{found:?}");
         };
-        assert_eq!(batch.add(at(1).as_bytes()), 0);
-        let stop = batch.add(at(2).as_bytes());
-        assert!(stop < 0);
-        assert!(consume(stop).is_ok());
-        assert_eq!(batch.take().unwrap().len(), 2);
+        assert!(first
+            .starts_with("decision 1 and all like it are skipped: the policy writes version 4 "));
+        assert!(first.ends_with("update memcgctl"), "{first}");
+        assert!(other.starts_with("decision 4 and all like it"), "{other}");
+        reader.log.memory().write(1);
+        assert_eq!(read(&mut reader), ["5"]);
     }
 
     #[test]
-    fn a_record_of_another_version_is_an_error() {
-        let mut newer = at(1);
-        newer.version += 1;
-        let mut batch = Batch::default();
-        assert!(batch.add(newer.as_bytes()) < 0);
-        let message = batch.take().unwrap_err().to_string();
-        assert!(message.ends_with("update memcgctl"), "{message}");
+    fn lost_decisions_are_counted_where_they_are_missing() {
+        let mut reader = reader(SIZE + 2);
+        let found = read(&mut reader);
+        assert_eq!(found[..2], ["lost 2", "3"]);
+        assert_eq!(found.len() as u64, SIZE + 1);
+        reader.log.memory().write(SIZE + 3);
+        assert_eq!(read(&mut reader)[..2], ["lost 3", "518"]);
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was_when_another_policy_is_attached() {
+        let paths = Paths::of([(10, "/shop")]);
+        let kept = policy("kept");
+        let mut sources = vec![Source {
+            policy: kept.clone(),
+            reader: None,
+            news: None,
+        }];
+        // It is not opened again, and so its failure is not named again.
+        assert_eq!(update(&mut sources, vec![kept], &paths), [""; 0]);
+        assert_eq!(sources.len(), 1);
+        assert_eq!(update(&mut sources, Vec::new(), &paths), [""; 0]);
+        assert!(sources.is_empty());
+    }
+
+    /// The lines that are printed about the log of a reader, and whether those were all wanted.
+    fn printed(printer: &mut Printer, reader: &mut Reader<Memory>) -> (Vec<String>, bool) {
+        let policy = policy("largest");
+        let mut out = Vec::new();
+        let events = merge(vec![(&policy, reader.read().unwrap())]);
+        let done = printer.print(events, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        (text.lines().map(String::from).collect(), done)
+    }
+
+    fn printer(json: bool, left: Option<u64>) -> Printer {
+        let paths = Paths::of([(1, "/"), (10, "/shop"), (11, "/shop/db"), (12, "/shop/hog")]);
+        Printer { json, paths, left }
+    }
+
+    #[test]
+    fn decisions_beyond_the_count_are_not_printed_and_lost_ones_do_not_count() {
+        let mut printer = printer(true, Some(3));
+        let mut reader = reader(1);
+        let (lines, done) = printed(&mut printer, &mut reader);
+        assert_eq!((lines.len(), done), (1, false));
+        reader.log.memory().write(SIZE + 1);
+        let (lines, done) = printed(&mut printer, &mut reader);
+        assert!(done);
+        let [lost, first, second] = lines.as_slice() else {
+            panic!("{lines:?}");
+        };
+        assert_eq!(
+            lost,
+            r#"{"lost":1,"policy":"largest","policy_path":"/shop","policy_id":10}"#
+        );
+        assert!(first.starts_with(r#"{"number":3,"#), "{first}");
+        assert!(second.starts_with(r#"{"number":4,"#), "{second}");
+    }
+
+    #[test]
+    fn the_output_has_no_line_for_a_decision_that_is_skipped() {
+        for (json, lines_of_one) in [(true, 1), (false, 4)] {
+            let mut reader = reader(2);
+            reader.log.memory().change(1, |slot| slot.version += 1);
+            let (lines, done) = printed(&mut printer(json, Some(2)), &mut reader);
+            assert_eq!((lines.len(), done), (lines_of_one, false));
+        }
+    }
+
+    #[test]
+    fn an_age_by_the_boot_clock_is_an_age_by_the_wall_clock() {
+        let boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
+        let then = wall_clock(boot.as_nanos() as u64 - 5_000_000_000).unwrap();
+        let age = SystemTime::now().duration_since(then).unwrap();
+        assert!((5..6).contains(&age.as_secs()), "{age:?}");
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Prints a line for each decision on stdin: the name of the chosen cgroup, whether all of it or a
 //! process was chosen, the verdict on each candidate by rank, and the end: "killed", "dying" for a
-//! choice that was dying already, "passed", or "dry" in a dry run.
+//! choice that was dying already, "passed", or "dry" in a dry run. Prints "lost N" for decisions that
+//! were lost.
 
 use std::io;
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ fn name(path: &Value) -> &str {
 }
 
 fn summary(decision: &Value) -> String {
+    if let Some(lost) = decision["lost"].as_u64() {
+        return format!("lost {lost}");
+    }
     let candidates = decision["candidates"].as_array().into_iter().flatten();
     let verdict = |candidate: &Value| {
         format!(
@@ -92,5 +96,6 @@ mod tests {
             ),
             "nothing passed"
         );
+        assert_eq!(summarize(r#"{"lost":3,"policy":"largest"}"#), "lost 3");
     }
 }

@@ -14,17 +14,28 @@ use super::super::decision::Class;
 use super::super::decision::Decision;
 use super::super::decision::Verdict;
 use crate::cgroup::Paths;
+use crate::cgroup::Place;
 use crate::format;
 use crate::format::printable;
 use crate::format::size;
 use crate::format::Align;
 
-const HEADER: [&str; 7] = ["", "CGROUP", "ANON", "SHMEM", "USAGE", "CLASS", "VERDICT"];
+const HEADER: [&str; 9] = [
+    "",
+    "CGROUP",
+    "ANON",
+    "SHMEM",
+    "SWAP",
+    "USAGE",
+    "GIVES BACK",
+    "CLASS",
+    "VERDICT",
+];
 
 /// A line with the decision, and the table of the candidates.
 pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
     let place = |id| paths.place(id).to_string();
-    let mut text = format!(
+    let line = format!(
         "{} {} out of memory: {} (on {}) {}; took {}\n",
         rfc3339(time),
         match decision.oom_cgroup_id {
@@ -36,25 +47,48 @@ pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
         outcome(decision, place),
         duration(decision.took_ns)
     );
+    line + &table(decision, paths)
+}
+
+/// The same, for an OOM that has not happened.
+pub fn rank(decision: &Decision, paths: &Paths) -> String {
+    let place = |id| paths.place(id).to_string();
+    let cgroup = match decision.oom_cgroup_id {
+        1 => "the whole system".to_string(),
+        id => place(id),
+    };
+    let line = format!(
+        "if {cgroup} ran out of memory now: {} {}\n",
+        printable(&decision.policy),
+        outcome(decision, place)
+    );
+    line + &table(decision, paths)
+}
+
+fn table(decision: &Decision, paths: &Paths) -> String {
+    let mut text = String::new();
     if decision.candidates.is_empty() {
         return text;
     }
+    let place = |id| paths.place(id).to_string();
     let cells = |(rank, candidate): (usize, &Candidate)| {
         [
             (rank + 1).to_string(),
             place(candidate.cgroup_id),
-            size(candidate.anon),
-            size(candidate.shmem),
-            size(candidate.usage),
-            candidate.class.to_string(),
+            short_size(candidate.anon),
+            short_size(candidate.shmem),
+            short_size(candidate.swap),
+            short_size(candidate.usage),
+            short_size(candidate.gives),
+            class(candidate),
             candidate.verdict.words().to_string(),
         ]
     };
     let table: Vec<_> = iter::once(HEADER.map(String::from))
         .chain(decision.candidates.iter().enumerate().map(cells))
         .collect();
-    let mut align = [Align::Right; 7];
-    for column in [1, 5, 6] {
+    let mut align = [Align::Right; 9];
+    for column in [1, 7, 8] {
         align[column] = Align::Left;
     }
     for line in format::lines(align, &table) {
@@ -62,11 +96,38 @@ pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
         text += &line;
         text.push('\n');
     }
-    let more = decision.looked_at as usize - decision.candidates.len();
+    let more = (decision.compared as usize).saturating_sub(decision.candidates.len());
     if more > 0 {
         text += &format!("  and {more} more\n");
     }
     text
+}
+
+/// A line about decisions that the log no longer had.
+pub fn lost_text(lost: u64, policy: &str, place: &Place) -> String {
+    let decisions = match lost {
+        1 => "1 decision".to_string(),
+        _ => format!("{lost} decisions"),
+    };
+    format!(
+        "lost {decisions} of {} (on {place}): its log keeps the newest only\n",
+        printable(policy)
+    )
+}
+
+/// The class, and its source: "omit (rule 3)".
+fn class(candidate: &Candidate) -> String {
+    let Candidate { class, source, .. } = candidate;
+    match (source.name(), source.rule()) {
+        (None, _) => class.to_string(),
+        (Some(name), None) => format!("{class} ({name})"),
+        (Some(name), Some(number)) => format!("{class} ({name} {number})"),
+    }
+}
+
+/// Bytes in as few characters as make sense: 44.1M.
+fn short_size(bytes: u64) -> String {
+    size(bytes).replace("iB", "").replace(' ', "")
 }
 
 /// The choice, its reason and the result.
@@ -74,10 +135,10 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
     let Some(id) = decision.chosen_cgroup_id else {
         return match decision.result {
             error if error < 0 => format!("killed nothing: {}", errno(error)),
-            _ if decision.looked_at == 0 => "found nothing to kill".to_string(),
+            _ if decision.compared == 0 => "found nothing to kill".to_string(),
             _ => format!(
                 "chose nothing: none of {} may be killed",
-                cgroups(decision.looked_at)
+                cgroups(decision.compared)
             ),
         };
     };
@@ -114,7 +175,7 @@ fn why(decision: &Decision, chosen: u64) -> String {
     match choice.map(|choice| choice.class) {
         Some(Class::Prefer) => "which is preferred".to_string(),
         Some(Class::Avoid) => "though avoided: nothing else is left".to_string(),
-        _ => format!("which ranks first of {}", cgroups(decision.looked_at)),
+        _ => format!("which ranks first of {}", cgroups(decision.compared)),
     }
 }
 
@@ -182,6 +243,7 @@ fn date(days: u64) -> (u64, u64, u64) {
 /// A decision with the keys that the help of `--json` names.
 #[derive(Serialize)]
 struct Object<'a> {
+    number: u64,
     time: String,
     time_ns: u64,
     took_ns: u64,
@@ -206,14 +268,19 @@ struct ObjectCandidate {
     id: u64,
     anon: u64,
     shmem: u64,
+    swap: u64,
     usage: u64,
+    gives: u64,
     class: Class,
+    source: Option<&'static str>,
+    rule: Option<u32>,
     verdict: Verdict,
 }
 
 pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json::Result<String> {
     let path = |id| paths.place(id).path;
     let object = Object {
+        number: decision.number,
         time: rfc3339(time),
         time_ns: decision.time_ns,
         took_ns: decision.took_ns,
@@ -228,7 +295,7 @@ pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json:
         chosen_pid: decision.chosen_pid,
         chosen_comm: decision.chosen_pid.map(|_| decision.comm.as_str()),
         result: decision.result,
-        cgroups: decision.looked_at,
+        cgroups: decision.compared,
         candidates: decision
             .candidates
             .iter()
@@ -237,11 +304,34 @@ pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json:
                 id: candidate.cgroup_id,
                 anon: candidate.anon,
                 shmem: candidate.shmem,
+                swap: candidate.swap,
                 usage: candidate.usage,
+                gives: candidate.gives,
                 class: candidate.class,
+                source: candidate.source.name(),
+                rule: candidate.source.rule(),
                 verdict: candidate.verdict,
             })
             .collect(),
+    };
+    Ok(serde_json::to_string(&object)? + "\n")
+}
+
+/// Decisions that the log no longer had.
+#[derive(Serialize)]
+struct Lost<'a> {
+    lost: u64,
+    policy: &'a str,
+    policy_path: Option<&'a str>,
+    policy_id: u64,
+}
+
+pub fn lost_json(lost: u64, policy: &str, place: &Place) -> serde_json::Result<String> {
+    let object = Lost {
+        lost,
+        policy,
+        policy_path: place.path.as_deref(),
+        policy_id: place.id,
     };
     Ok(serde_json::to_string(&object)? + "\n")
 }
@@ -250,6 +340,7 @@ pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json:
 mod tests {
     use super::*;
     use crate::oom::decision::tests::decision;
+    use crate::oom::decision::Source;
 
     fn paths() -> Paths {
         Paths::of([(1, "/"), (10, "/shop"), (11, "/shop/db"), (12, "/shop/hog")])
@@ -274,9 +365,9 @@ mod tests {
     fn a_decision_and_its_candidates() {
         let expected = "\
 2026-11-21T12:03:22.123Z /shop out of memory: largest (on /) killed all of /shop/hog (3 processes), which ranks first of 2 cgroups; took 0.250 ms
-     CGROUP         ANON  SHMEM     USAGE  CLASS   VERDICT
-  1  /shop/db   44.0 KiB      0  88.0 KiB  omit    its entry says never
-  2  /shop/hog  48.0 KiB      0  96.0 KiB  normal  chosen
+     CGROUP      ANON  SHMEM   SWAP  USAGE  GIVES BACK  CLASS          VERDICT
+  1  /shop/db   44.0K      0  11.0K  88.0K       55.0K  omit (rule 5)  omitted
+  2  /shop/hog  48.0K      0  12.0K  96.0K       60.0K  normal         chosen
 ";
         assert_eq!(text(&decision(), time(), &paths()), expected);
     }
@@ -320,7 +411,7 @@ mod tests {
     #[test]
     fn unlisted_candidates_are_counted_and_removed_cgroups_have_ids() {
         let mut many = decision();
-        many.looked_at = 1000;
+        many.compared = 1000;
         many.oom_cgroup_id = 77;
         let text = text(&many, time(), &paths());
         assert!(text.contains(" removed (id 77) out of memory"));
@@ -335,15 +426,63 @@ mod tests {
         let mut decision = decision();
         decision.policy_cgroup_id = 77;
         let expected = concat!(
-            r#"{"time":"2026-11-21T12:03:22.123Z","time_ns":1500000000,"took_ns":250000,"#,
+            r#"{"number":7,"time":"2026-11-21T12:03:22.123Z","time_ns":1500000000,"took_ns":250000,"#,
             r#""oom_path":"/shop","oom_id":10,"policy":"largest","policy_path":null,"policy_id":77,"#,
             r#""dry_run":false,"chosen_path":"/shop/hog","chosen_id":12,"chosen_pid":null,"#,
             r#""chosen_comm":null,"result":3,"cgroups":2,"candidates":["#,
-            r#"{"path":"/shop/db","id":11,"anon":45056,"shmem":0,"usage":90112,"class":"omit","verdict":"omitted"},"#,
-            r#"{"path":"/shop/hog","id":12,"anon":49152,"shmem":0,"usage":98304,"class":"normal","verdict":"chosen"}]}"#,
+            r#"{"path":"/shop/db","id":11,"anon":45056,"shmem":0,"swap":11264,"usage":90112,"gives":56320,"class":"omit","source":"rule","rule":5,"verdict":"omitted"},"#,
+            r#"{"path":"/shop/hog","id":12,"anon":49152,"shmem":0,"swap":12288,"usage":98304,"gives":61440,"class":"normal","source":null,"rule":null,"verdict":"chosen"}]}"#,
             "\n"
         );
         assert_eq!(json(&decision, time(), &paths()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_row_with_long_words_fits_100_columns() {
+        let mut decision = decision();
+        decision.candidates[0].source = Source::Default;
+        let paths = Paths::of([
+            (10, "/"),
+            (1, "/"),
+            (12, "/system.slice/postgresql.service"),
+        ]);
+        let candidate = &mut decision.candidates[1];
+        for figure in [
+            &mut candidate.anon,
+            &mut candidate.usage,
+            &mut candidate.gives,
+        ] {
+            *figure = 999 << 20;
+        }
+        candidate.swap = 12 << 20;
+        candidate.verdict = Verdict::Smaller;
+        let text = text(&decision, time(), &paths);
+        let row = text.lines().last().unwrap();
+        assert!(row.contains("12.0M  999.0M      999.0M"), "{row}");
+        assert!(row.chars().count() <= 100, "{row}");
+    }
+
+    #[test]
+    fn lost_decisions_are_a_line_or_an_object() {
+        let place = paths().place(10);
+        assert_eq!(
+            lost_text(488, "lar\x1bgest", &place),
+            "lost 488 decisions of lar\\u{1b}gest (on /shop): its log keeps the newest only\n"
+        );
+        assert!(lost_text(1, "largest", &place).starts_with("lost 1 decision of largest "));
+        assert_eq!(
+            lost_json(488, "largest", &place).unwrap(),
+            "{\"lost\":488,\"policy\":\"largest\",\"policy_path\":\"/shop\",\"policy_id\":10}\n"
+        );
+    }
+
+    #[test]
+    fn each_verdict_has_words() {
+        assert_eq!(Verdict::Entered.words(), "larger than its siblings");
+        assert_eq!(
+            serde_json::to_string(&Verdict::Entered).unwrap(),
+            "\"entered\""
+        );
     }
 
     #[test]
