@@ -10,7 +10,9 @@
  *                                COUNT workers in the cgroup DIR, each of which
  *                                fills SIZE MiB and pauses after every one of
  *                                them, for PAUSE milliseconds
- *        oom crowd DIR COUNT     COUNT cgroups below DIR, a process in each
+ *        oom crowd DIR COUNT GROUPS
+ *                                COUNT cgroups below DIR, a process in each, or below
+ *                                those that are called 0 to GROUPS - 1
  *        oom herd DIR COUNT      COUNT processes in the cgroup DIR
  *        oom follow EVENTS DIR COUNT SIZE
  *                                when the memory.events EVENTS have a kill: COUNT
@@ -200,7 +202,7 @@ static int idle(void *unused)
  * need a gigabyte. Each has a page of its own, its stack. That is charged to the
  * cgroup in which the parent is.
  */
-static void crowd(const char *dir, int count)
+static void crowd(const char *dir, int count, int groups)
 {
 	char *stacks = map(count * PAGE);
 	char path[256];
@@ -209,7 +211,10 @@ static void crowd(const char *dir, int count)
 	madvise(stacks, count * PAGE, MADV_NOHUGEPAGE);
 	prctl(PR_SET_NAME, "idle");
 	for (i = 0; i < count; i++) {
-		snprintf(path, sizeof(path), "%s/%d", dir, i);
+		if (groups)
+			snprintf(path, sizeof(path), "%s/%d/idle-%d", dir, i % groups, i);
+		else
+			snprintf(path, sizeof(path), "%s/idle-%d", dir, i);
 		if (mkdir(path, 0755))
 			err(1, "%s", path);
 		enter(path);
@@ -277,8 +282,8 @@ int main(int argc, char **argv)
 		hold(argv[2], argv[3], atoi(argv[4]));
 	else if (argc == 6 && !strcmp(argv[1], "hog"))
 		hog(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
-	else if (argc == 4 && !strcmp(argv[1], "crowd"))
-		crowd(argv[2], atoi(argv[3]));
+	else if (argc == 5 && !strcmp(argv[1], "crowd"))
+		crowd(argv[2], atoi(argv[3]), atoi(argv[4]));
 	else if (argc == 4 && !strcmp(argv[1], "herd"))
 		herd(argv[2], atoi(argv[3]));
 	else if (argc == 6 && !strcmp(argv[1], "follow"))

@@ -50,7 +50,7 @@ fn make(top: &Path, counts: &Counts, report: &mut Report) -> Result<()> {
     hook::check(counts, &limits, report)?;
     lock::check(counts, &limits, report)?;
 
-    let kills = kills::rows(counts, report)?;
+    let kills = kills::rows(counts, &limits, report)?;
     write_json(&build.join("bench-oom.json"), &kills)?;
     kills::draw(&build.join("bench-oom.svg"), &kills)?;
 
@@ -69,6 +69,10 @@ struct Limits {
     walk_grows: f64,
     hook: f64,
     lock_grows: f64,
+    choice: f64,
+    choice_by_priority: f64,
+    choice_in_tree: f64,
+    rules: f64,
     kfunc: Vec<Kfunc>,
 }
 

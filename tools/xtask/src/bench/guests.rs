@@ -86,7 +86,10 @@ impl Guest {
             .filter(|(name, _)| self.command.contains(name))
             .map(|(_, part)| (*part, self.kernel.clone()))
             .collect();
-        if self.command.contains("policy") {
+        if ["policy", "largest"]
+            .iter()
+            .any(|name| self.command.contains(name))
+        {
             wanted.insert((Part::Module, self.kernel.clone()));
         }
         wanted

@@ -12,6 +12,7 @@ use super::commas;
 use super::draw;
 use super::draw::Curve;
 use super::Counts;
+use super::Limits;
 use super::Report;
 
 mod run;
@@ -20,18 +21,29 @@ use run::Run;
 use run::Signal;
 
 /// The guests' names of the killers, and the tables'.
-const KILLERS: [(&str, &str); 4] = [
+const KILLERS: [(&str, &str); 9] = [
     ("kernel", KERNEL),
-    ("policy", POLICY),
-    ("earlyoom", "earlyoom"),
-    ("systemd-oomd", "systemd-oomd"),
+    ("largest", LARGEST),
+    ("priority", PRIORITY),
+    ("rules", RULES),
+    ("largest-tree", "largest, tree"),
+    ("priority-tree", "priority, tree"),
+    ("rules-tree", "256 rules, tree"),
+    ("earlyoom", EARLYOOM),
+    ("systemd-oomd", SYSTEMD_OOMD),
 ];
 const KERNEL: &str = "kernel";
-const POLICY: &str = "policy \"largest\"";
+const LARGEST: &str = "largest";
+const PRIORITY: &str = "priority";
+const RULES: &str = "256 rules";
+const EARLYOOM: &str = "earlyoom";
+const SYSTEMD_OOMD: &str = "systemd-oomd";
+/// The killers that are no policies.
+const OTHERS: [&str; 3] = [KERNEL, EARLYOOM, SYSTEMD_OOMD];
 /// The pause of a hog after each MiB, in milliseconds, and its name.
 const HOGS: [(&str, &str); 2] = [("0", FAST), ("80", "a hog of 100 MB/s")];
 const FAST: &str = "a hog as fast as can be";
-const GUESTS: [&str; 7] = [
+const GUESTS: [&str; 8] = [
     "kernel",
     "earlyoom",
     "systemd-oomd",
@@ -39,6 +51,7 @@ const GUESTS: [&str; 7] = [
     "100",
     "1000",
     "10000",
+    "tree",
 ];
 
 #[derive(Serialize)]
@@ -62,8 +75,8 @@ struct Failure {
     failure_to_kill_ms: f64,
 }
 
-/// Returns the rows, which it prints.
-pub fn rows(counts: &Counts, report: &mut Report) -> Result<Vec<Row>> {
+/// Returns the rows, which it prints, and checks those that have limits.
+pub fn rows(counts: &Counts, limits: &Limits, report: &mut Report) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for guest in GUESTS {
         for run in Run::read(counts, &format!("kill-{guest}"))? {
@@ -110,11 +123,13 @@ pub fn rows(counts: &Counts, report: &mut Report) -> Result<Vec<Row>> {
             report.line(row.line());
         }
     }
-    report.line("  - is where a kill came before an allocation failed. Each cgroup has a process.");
+    report.line("  - is where a kill came before an allocation failed. Each cgroup has a process. All cgroups are");
+    report.line("  siblings, or 100 in each of 100 (tree). Policies: \"largest\", \"priority\", and that one with 256 rules.");
     report.line("");
     for (killer, what) in [
         (KERNEL, "process that the kernel looks at"),
-        (POLICY, "cgroup that the policy scans"),
+        (LARGEST, "cgroup that \"largest\" scans"),
+        (PRIORITY, "cgroup that \"priority\" scans"),
     ] {
         let points = choices(&rows, killer);
         let steps = points.iter().zip(points.iter().skip(1)).map(|(few, more)| {
@@ -131,7 +146,47 @@ pub fn rows(counts: &Counts, report: &mut Report) -> Result<Vec<Row>> {
             steps.collect::<Vec<_>>().join(", ")
         ));
     }
+    check(&rows, limits, report);
     Ok(rows)
+}
+
+/// A choice among the most cgroups.
+fn check(rows: &[Row], limits: &Limits, report: &mut Report) {
+    let choice = |name: &str| {
+        let row = rows
+            .iter()
+            .filter(|row| row.killer == name && row.hog == FAST)
+            .max_by_key(|row| row.cgroups)?;
+        let instructions = row.failure.as_ref()?.choice_instructions as f64;
+        Some((instructions, row.cgroups as f64))
+    };
+    for (killer, limit) in [
+        (LARGEST, limits.choice),
+        (PRIORITY, limits.choice_by_priority),
+        ("largest, tree", limits.choice_in_tree),
+        ("priority, tree", limits.choice_in_tree),
+    ] {
+        if let Some((instructions, cgroups)) = choice(killer) {
+            let each = instructions / cgroups;
+            if each > limit {
+                report.problem(format!(
+                    "a choice by {killer} takes {each:.0} instructions for each of {} cgroups, and the limit is {limit:.0}",
+                    commas(cgroups, 0)
+                ));
+            }
+        }
+    }
+    for (with, without) in [(RULES, PRIORITY), ("256 rules, tree", "priority, tree")] {
+        if let (Some((more, _)), Some((instructions, _))) = (choice(with), choice(without)) {
+            if more > limits.rules * instructions {
+                report.problem(format!(
+                    "256 rules add {:.0} % to a choice ({with}), and the limit is {:.0} %",
+                    (more / instructions - 1.0) * 100.0,
+                    (limits.rules - 1.0) * 100.0
+                ));
+            }
+        }
+    }
 }
 
 fn columns(words: [&str; 7]) -> String {
@@ -178,10 +233,10 @@ fn row(run: &Run, report: &mut Report) -> Result<Row> {
     };
     let of_policy: Vec<&str> = dead
         .iter()
-        .filter(|death| death.killer == POLICY)
+        .filter(|death| death.killer == killer)
         .map(|death| death.victim)
         .collect();
-    if killer == POLICY
+    if !OTHERS.contains(&killer)
         && (of_policy.is_empty() || of_policy.iter().any(|victim| *victim != "worker"))
     {
         report.problem(format!(
@@ -200,10 +255,10 @@ struct Death<'a> {
 /// Returns the processes that were killed, in order, each once.
 fn dead(run: &Run) -> Result<Vec<Death<'_>>> {
     // In the kernel, the process that asks for memory is the one that kills.
-    let in_kernel = if run.text("killer")? == "policy" {
-        POLICY
-    } else {
-        KERNEL
+    let killer = named(&KILLERS, run.text("killer")?)?;
+    let in_kernel = match killer {
+        EARLYOOM | SYSTEMD_OOMD => KERNEL,
+        _ => killer,
     };
     let mut seen: Vec<i64> = Vec::new();
     let mut dead = Vec::new();
@@ -280,7 +335,7 @@ fn choices(rows: &[Row], killer: &str) -> Vec<(f64, f64)> {
 
 pub fn draw(path: &Path, rows: &[Row]) -> Result<()> {
     let curves =
-        [(KERNEL, draw::RED, -7), (POLICY, draw::BLUE, 9)].map(|(killer, color, shift)| Curve {
+        [(KERNEL, draw::RED, -7), (LARGEST, draw::BLUE, 9)].map(|(killer, color, shift)| Curve {
             name: killer,
             color,
             dashed: false,

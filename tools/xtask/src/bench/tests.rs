@@ -70,13 +70,21 @@ impl Guests {
         );
         guests.add(
             "kill-10",
-            &oom("policy", 10, 0, "memhog", &["worker", "worker"]),
+            &oom("largest", 10, 0, "memhog", &["worker", "worker"]),
         );
         for cgroups in [100, 1000, 10000] {
-            let text = oom("kernel", cgroups, 0, "x", &["database"])
-                + &oom("policy", cgroups, 0, "x", &["worker"]);
+            let mut text = oom("kernel", cgroups, 0, "x", &["database"]);
+            for policy in ["largest", "priority", "rules"] {
+                text += &oom(policy, cgroups, 0, "x", &["worker"]);
+            }
             guests.add(&format!("kill-{cgroups}"), &text);
         }
+        let trees = ["largest-tree", "priority-tree", "rules-tree"];
+        let text = trees.map(|policy| {
+            oom(policy, 10_000, 0, "x", &["worker"])
+                .replace("chosen=9000000 1000500", "chosen=9000000 400500")
+        });
+        guests.add("kill-tree", &text.concat());
         guests
     }
 
@@ -92,6 +100,14 @@ impl Guests {
         let text = self.0.get_mut(guest).unwrap();
         assert!(text.contains(from), "{from} in {text}");
         *text = text.replace(from, to);
+        self
+    }
+
+    /// Replaces only the match that `nth` others come before.
+    fn replace_nth(mut self, guest: &str, nth: usize, from: &str, to: &str) -> Self {
+        let text = self.0.get_mut(guest).unwrap();
+        let (at, _) = text.match_indices(from).nth(nth).unwrap();
+        text.replace_range(at..at + from.len(), to);
         self
     }
 
@@ -121,7 +137,7 @@ impl Guests {
         let rows = read(&dir.path().join("build/bench-oom.json"))?;
         assert_eq!(
             serde_json::from_str::<Vec<serde_json::Value>>(&rows)?.len(),
-            10
+            19
         );
         let mut report = Report::default();
         make(dir.path(), &Counts(&counts), &mut report)?;
@@ -177,10 +193,10 @@ fn limits_hold() {
         "  policy \"largest\"         10          3,000         900          3,000        300   3.00",
         "  policy \"largest\"      1,000        300,000         900        300,000        300   0.03",
         "  kernel                10         1,000        2.0          9         1.5  kernel: database, 2 workers",
-        "  policy \"largest\"  10,000     1,000,000        2.0          9         1.5  policy \"largest\": worker",
+        "  largest           10,000     1,000,000        2.0          9         1.5  largest: worker",
         "  earlyoom              10             -          -          9         1.5  earlyoom: worker",
         "  systemd-oomd          10         1,000        2.0          9         1.5  systemd-oomd: worker",
-        "instructions for a cgroup that the policy scans: 100 (10 to 100), 100 (100 to 1,000), 100 (1,000 to 10,000)",
+        "instructions for a cgroup that \"largest\" scans: 100 (10 to 100), 100 (100 to 1,000), 100 (1,000 to 10,000)",
     ] {
         assert!(report.text.lines().any(|other| other == line), "{line}\nis not in\n{}", report.text);
     }
@@ -230,8 +246,21 @@ fn each_limit_is_checked() {
             "the hold of oom_lock is not linear: 500 instructions a process where 20,000 are killed, and 300 where 1,000 are",
         ),
         (
-            guests().replace("kill-1000", "x 7 worker", "x 7 database"),
-            "the policy is to kill the hog, but of 1000 cgroups: policy \"largest\": database",
+            guests().replace_nth("kill-1000", 0, "x 7 worker", "x 7 database"),
+            "the policy is to kill the hog, but of 1000 cgroups: largest: database",
+        ),
+        (
+            // The third run has the policy "priority".
+            guests().replace_nth("kill-10000", 2, "chosen=9000000 1000500", "chosen=9000000 2410500"),
+            "a choice by priority takes 241 instructions for each of 10,000 cgroups, and the limit is 240",
+        ),
+        (
+            guests().replace_nth("kill-tree", 0, "chosen=9000000 400500", "chosen=9000000 420500"),
+            "a choice by largest, tree takes 42 instructions for each of 10,000 cgroups, and the limit is 41",
+        ),
+        (
+            guests().replace_nth("kill-tree", 2, "chosen=9000000 400500", "chosen=9000000 900500"),
+            "256 rules add 125 % to a choice (256 rules, tree), and the limit is 100 %",
         ),
     ] {
         assert_eq!(guests.problems(), [problem]);
