@@ -311,16 +311,21 @@ __noinline int oom_lower(u64 depth, u64 bytes)
 
 /*
  * The nodes from @depth up to the top, which the search has entered one in another,
- * give fewer bytes than they seemed. Returns whether the search has to go on with
- * another node.
+ * give fewer bytes than they seemed. When the search comes back to a node that has
+ * moved, those above it were lowered already. Returns whether the search has to go on
+ * with another node.
  */
 static __noinline bool oom_lower_all(u64 depth, u64 bytes)
 {
+	struct oom_level *level;
 	bool moved = false;
 	int i;
 
 	bpf_for(i, 0, OOM_MAX_DEPTH) {
 		if (i > depth)
+			break;
+		level = &levels[(depth - i) & (OOM_MAX_DEPTH - 1)];
+		if (level->nodes[level->next & (OOM_CANDIDATES - 1)].weighed)
 			break;
 		if (oom_lower(depth - i, bytes)) {
 			at_depth = depth - i;

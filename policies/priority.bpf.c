@@ -100,14 +100,14 @@ __noinline int preferred_class(u64 id)
 	if (!cgrp)
 		return OOM_NORMAL;
 	owner = owner_of(cgrp);
-	if (owner && owner != domain_owner)
-		class = OOM_NORMAL;
-	else if (prefers(cgrp, "user.oomd_omit"))
-		class = OOM_OMIT;
-	else if (prefers(cgrp, "user.oomd_avoid"))
-		class = OOM_AVOID;
-	else if (prefers(cgrp, "user.oomd_prefer"))
-		class = OOM_PREFER;
+	if (!owner || owner == domain_owner) {
+		if (prefers(cgrp, "user.oomd_omit"))
+			class = OOM_OMIT;
+		else if (prefers(cgrp, "user.oomd_avoid"))
+			class = OOM_AVOID;
+		else if (prefers(cgrp, "user.oomd_prefer"))
+			class = OOM_PREFER;
+	}
 	bpf_cgroup_release(cgrp);
 	return class;
 }
@@ -298,9 +298,10 @@ static bool oom_is_spared(struct cgroup_subsys_state *css, u64 depth,
 		return false;
 	if (table && (above->names || above->prefixes || above->other_rule))
 		rule = oom_rules_look(table, above, css->cgroup->kn).rule;
-	return (rule || has_entries) &&
-	       find_standing(css->cgroup, rule, table, &standing) &&
-	       standing.class < search_class;
+	standing = *STANDING(depth - 1);
+	if (rule || has_entries)
+		find_standing(css->cgroup, rule, table, &standing);
+	return standing.class < search_class;
 }
 
 static s32 oom_limit(struct cgroup *cgrp, u64 depth)

@@ -176,14 +176,22 @@ fn prepare(
                 .context("the object ends within its policy")?;
             // Only a link can be pinned and updated, so make one even if the object asks for none.
             map.set_map_flags(map.map_flags() | libbpf_sys::BPF_F_LINK)?;
-        } else if let Some(shared) = shared.filter(|shared| {
-            map.name() == shared.name()
-                && map.map_type() == shared.map_type()
-                && map.key_size() == shared.key_size()
-                && map.value_size() == shared.value_size()
-        }) {
+        }
+    }
+    shared.map_or(Ok(()), |shared| share(object, shared))
+}
+
+/// Uses a map of another policy in the place of the object's own with the same name, type and
+/// layout, if it has one.
+pub fn share(object: &mut OpenObject, shared: &MapHandle) -> Result<()> {
+    for mut map in object.maps_mut() {
+        if map.name() == shared.name()
+            && map.map_type() == shared.map_type()
+            && map.key_size() == shared.key_size()
+            && map.value_size() == shared.value_size()
+        {
             map.reuse_fd(shared.as_fd())
-                .context("cannot keep the priorities")?;
+                .with_context(|| format!("cannot share the map {:?}", shared.name()))?;
         }
     }
     Ok(())

@@ -6,19 +6,15 @@ use std::fs;
 use std::io;
 use std::io::Write;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
-use libbpf_rs::MapCore;
-use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
-use libbpf_rs::OpenObject;
 use libbpf_rs::ProgramInput;
 use memcgbpf::records::oom_rank_request;
 use nix::errno::Errno;
@@ -28,6 +24,7 @@ use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
 use super::decision::Decision;
+use super::object::share;
 use super::policy::Policies;
 use super::policy::Policy;
 use super::prio::PRIORITIES;
@@ -58,9 +55,9 @@ Examples:
   memcgctl oom rank ci.slice --policy audit-largest.bpf.o"
 )]
 pub struct Args {
-    /// Cgroup that would be out of memory [default: the root, for the whole system]
-    #[arg(verbatim_doc_comment)]
-    cgroup: Option<Target>,
+    /// Cgroup that would be out of memory; / stands for the whole system
+    #[arg(default_value = "/")]
+    cgroup: Target,
 
     /// BPF object of an audit policy [default: that of the policy "priority"]
     #[arg(long, value_name = "OBJECT", verbatim_doc_comment)]
@@ -75,10 +72,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let place = match &args.cgroup {
-        Some(cgroup) => cgroup.find()?,
-        None => "/".parse::<Target>().map_err(anyhow::Error::msg)?.find()?,
-    };
+    let place = args.cgroup.find()?;
     let Some(path) = &place.path else {
         bail!("{place} was removed, and cannot run out of memory");
     };
@@ -151,21 +145,6 @@ fn load(args: &Args, governing: Option<&Policy>) -> Result<Object> {
         .load()
         .map_err(kernel::explain)
         .with_context(|| format!("cannot load {shown}"))
-}
-
-/// Uses the map in the place of the object's own, if they are alike.
-fn share(object: &mut OpenObject, map: &MapHandle) -> Result<()> {
-    for mut own in object.maps_mut() {
-        if own.name() == map.name()
-            && own.map_type() == map.map_type()
-            && own.key_size() == map.key_size()
-            && own.value_size() == map.value_size()
-        {
-            own.reuse_fd(map.as_fd())
-                .context("cannot use the rules and entries of the attached policy")?;
-        }
-    }
-    Ok(())
 }
 
 fn ask(object: &Object, place: &Place, total_pages: u64) -> Result<Decision> {
