@@ -13,6 +13,8 @@ const SIZES: [&str; 4] = ["3M", "6M", "9M", "16M"];
 
 pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
     let round = worker.round;
+    // Begins with a process that runs out of memory alone: a slow machine may have time for no other.
+    let mut first = SIZES.last();
     while worker.step() {
         let random = &mut worker.random;
         let slice = &round.tree.slices()[random.below(2)];
@@ -21,7 +23,8 @@ pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
         let mut hogs = Vec::new();
         for _ in 0..=random.below(3) {
             let leaf = cgroups::leaf(slice, random);
-            let size = SIZES[random.below(SIZES.len())];
+            let random_size = &SIZES[random.below(SIZES.len())];
+            let size = first.take().unwrap_or(random_size);
             hogs.push(Process::start(round, &leaf, size)?);
             round.counts.hogs.add(1);
         }
