@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -59,6 +60,7 @@ pub fn toggle(worker: &mut Worker<'_>) -> Result<()> {
         } else {
             &round.counts.offline
         };
+        let start = Instant::now();
         match cpu.set(online) {
             Ok(true) => count.add(1),
             Ok(false) => {}
@@ -66,7 +68,8 @@ pub fn toggle(worker: &mut Worker<'_>) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
             Err(error) => return Err(error).with_context(|| cpu.0.display().to_string()),
         }
-        round.sleep(worker.random.duration(20, 500));
+        // Meanwhile, all CPUs stand still: on a slow machine, the other workers would get nowhere.
+        round.sleep(worker.random.duration(20, 500).max(4 * start.elapsed()));
     }
     for cpu in &cpus {
         if cpu.set(true).with_context(|| cpu.0.display().to_string())? {
