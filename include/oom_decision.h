@@ -13,6 +13,7 @@
 #define __OOM_DECISION_H
 
 #define OOM_CANDIDATES		16
+#define OOM_VICTIMS		16
 #define OOM_POLICY_NAME_LEN	64
 
 /* An entry of "priorities" holds for its cgroup and for those below, down to the next entry. */
@@ -27,6 +28,7 @@ enum oom_scope {
 	OOM_SCOPE_PROCESS	= 0,	/* kill the process that the kernel would choose */
 	OOM_SCOPE_CGROUP	= 1,	/* kill all processes */
 	OOM_SCOPE_LARGEST	= 2,	/* kill the one with most memory, without oom_score_adj */
+	OOM_SCOPE_YOUNGEST	= 3,	/* kill the one that was started last */
 };
 
 /*
@@ -71,8 +73,14 @@ struct oom_candidate {
 	__u32 rule;		/* 1 + the number of the rule; 0 if the source is another one */
 };
 
+/* A process that a kill is for. */
+struct oom_victim {
+	__u32 pid;
+	char comm[16];
+};
+
 /* Raise this with every change of struct oom_decision or of the enums that it holds. */
-#define OOM_DECISION_VERSION	3
+#define OOM_DECISION_VERSION	4
 
 struct oom_decision {
 	__u32 version;		/* OOM_DECISION_VERSION */
@@ -90,6 +98,7 @@ struct oom_decision {
 	char policy[OOM_POLICY_NAME_LEN];
 	char comm[16];		/* of chosen_pid */
 	struct oom_candidate candidates[OOM_CANDIDATES]; /* the highest ranking, best first */
+	struct oom_victim victims[OOM_VICTIMS]; /* the first of those that die; pid 0: no more */
 };
 
 /* The context of an audit policy's program "rank", which fills in the decision. */

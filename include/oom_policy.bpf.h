@@ -27,6 +27,7 @@
 
 #include "vmlinux.h"
 #include <asm-generic/errno-base.h>
+#include <linux/oom.h>
 #include <bpf/bpf_tracing.h>
 #include "memcg.bpf.h"
 #include "oom_log.bpf.h"
@@ -35,6 +36,9 @@
 char LICENSE[] SEC("license") = "GPL";
 
 static struct oom_decision decision;
+
+/* From include/linux/sched.h: macros are not in BTF. */
+#define PF_KTHREAD	0x00200000
 
 #define PAGE_SIZE	bpf_core_enum_value(enum page_size_enum, __PAGE_SIZE)
 
@@ -111,11 +115,15 @@ static u64 oom_discount(struct mem_cgroup *memcg);
 
 /*
  * The policy defines this function. It kills all of @memcg, or a process that was
- * chosen by oom_discount() just before. Returns the number of killed processes, 0 when
+ * chosen by oom_discount() just before; first it says who is to die, with
+ * oom_note_all() or oom_note_process(). Returns the number of killed processes, 0 when
  * the memory of its choice is on its way already, or a negative errno. In a dry run it
  * only makes the choice, and returns 0: the policy is passive, and cannot kill.
  */
 static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg, bool whole);
+
+static int oom_note_process(struct task_struct *task);
+static int oom_note_all(struct mem_cgroup *top);
 
 /* 1 in audit.bpf.c: the policy only reports its choice, under a name of its own. */
 #ifndef OOM_DRY_RUN
@@ -452,11 +460,107 @@ static __noinline int oom_compare_children(struct mem_cgroup *memcg, u64 depth,
 	return 0;
 }
 
+/* Processes that die because they share the memory of another one: kills do not count them. */
+static u32 oom_sharers;
+
+static void oom_forget_victims(void)
+{
+	__builtin_memset(decision.victims, 0, sizeof(decision.victims));
+	oom_sharers = 0;
+}
+
+/* Lists a process, if there is room. Returns whether it was not listed before. */
+__noinline int oom_list_victim(const struct oom_victim *process)
+{
+	int i;
+
+	if (!process)
+		return false;
+	bpf_for(i, 0, OOM_VICTIMS) {
+		struct oom_victim *victim = &decision.victims[i & (OOM_VICTIMS - 1)];
+
+		if (victim->pid == process->pid)
+			return false;
+		if (!victim->pid) {
+			*victim = *process;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool oom_note(struct task_struct *task)
+{
+	struct oom_victim process = { .pid = task->tgid };
+
+	bpf_probe_read_kernel_str(process.comm, sizeof(process.comm), task->group_leader->comm);
+	return oom_list_victim(&process);
+}
+
+/*
+ * Notes that a process is to die. The kernel kills all that share its memory, wherever
+ * they are.
+ */
+static __noinline int oom_note_process(struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+	struct task_struct *other;
+
+	if (!oom_note(task) || !mm || mm->mm_users.counter <= task->signal->nr_threads)
+		return 0;
+	bpf_rcu_read_lock();
+	bpf_for_each(task, other, NULL, BPF_TASK_ITER_ALL_PROCS) {
+		if (other->mm == mm && !(other->flags & PF_KTHREAD) && other->tgid != 1)
+			oom_sharers += oom_note(other);
+	}
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+/* Notes that the processes of @memcg are to die, but for those that must not be killed. */
+static __noinline int oom_note_processes(struct mem_cgroup *memcg)
+{
+	struct task_struct *task;
+
+	/* Visits threads: not every leader is where the memory is. */
+	bpf_for_each(css_task, task, &memcg->css, 0) {
+		if (task->mm && !(task->flags & PF_KTHREAD) && task->tgid != 1 &&
+		    task->signal->oom_score_adj != OOM_SCORE_ADJ_MIN &&
+		    !bpf_task_is_oom_victim(task))
+			oom_note_process(task);
+		if (decision.victims[OOM_VICTIMS - 1].pid)
+			break;
+	}
+	return 0;
+}
+
+/* The same for the processes of @top and of all memory cgroups below. */
+static __noinline int oom_note_all(struct mem_cgroup *top)
+{
+	struct cgroup_subsys_state *css;
+	struct mem_cgroup *memcg;
+
+	bpf_rcu_read_lock();
+	bpf_for_each(css, css, &top->css, BPF_CGROUP_ITER_DESCENDANTS_PRE) {
+		memcg = bpf_get_mem_cgroup(css);
+		if (!memcg)
+			continue;
+		oom_note_processes(memcg);
+		bpf_put_mem_cgroup(memcg);
+		if (decision.victims[OOM_VICTIMS - 1].pid)
+			break;
+	}
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
 static int oom_try(struct oom_control *oc, struct mem_cgroup *memcg, const struct oom_node *node)
 {
 	int ret = oom_kill(oc, memcg, node->part == OOM_WHOLE);
 
-	decision.result = ret;
+	decision.result = ret > 0 ? ret + oom_sharers : ret;
+	if (ret < 0 || (!ret && !OOM_DRY_RUN))
+		oom_forget_victims();
 	if (ret < 0) {
 		oom_mark(&node->row, ret == -ESRCH ? OOM_GONE : OOM_REFUSED);
 		return ret;
@@ -647,6 +751,8 @@ static void oom_clear(const char *policy)
 	__builtin_memset(&decision, 0, offsetof(struct oom_decision, candidates));
 	barrier();
 	__builtin_memset(decision.candidates, 0, sizeof(decision.candidates));
+	barrier();
+	oom_forget_victims();
 	decision.time_ns = bpf_ktime_get_boot_ns();
 	decision.dry_run = OOM_DRY_RUN;
 	bpf_probe_read_kernel_str(decision.policy, sizeof(decision.policy), policy);
@@ -705,6 +811,8 @@ static int oom_rank(struct oom_rank_request *request, const char *policy,
 	barrier();
 	__builtin_memcpy(request->decision.candidates, decision.candidates,
 			 sizeof(decision.candidates));
+	barrier();
+	__builtin_memcpy(request->decision.victims, decision.victims, sizeof(decision.victims));
 	return 0;
 }
 #endif

@@ -135,6 +135,7 @@ static u64 oom_discount(struct mem_cgroup *memcg)
 
 static int oom_kill(struct oom_control *oc, struct mem_cgroup *memcg, bool whole)
 {
+	oom_note_all(memcg);
 	if (OOM_DRY_RUN)
 		return 0;
 	return bpf_oom_kill_memcg(oc, memcg, "largest: most memory");

@@ -10,20 +10,17 @@
  * another manager has stored in the cgroup's extended attributes. Cgroups that do
  * not have the memory controller are ignored. A chosen cgroup loses one process: the
  * one that the kernel would choose of them, going by memory, swap and oom_score_adj,
- * but not by page cache.
+ * but not by page cache. A class may come with another scope (enum oom_scope).
  */
 #include "oom_policy.bpf.h"
 #include "oom_rules.bpf.h"
-#include <linux/oom.h>
-
-/* From include/linux/sched.h: macros are not in BTF. */
-#define PF_KTHREAD	0x00200000
 
 /* No entry has a class that is lower. */
 #define INT_MIN		(-__INT_MAX__ - 1)
 
 #define PID_BITS	22 /* PID_MAX_LIMIT */
 #define TOP_SCORE	0x10000000000LL /* no score is lower than its negative */
+#define NSEC_PER_MSEC	1000000
 
 /* The policy tries this many processes of a memory cgroup before it turns to the next one. */
 #define MAX_TRIES	64
@@ -330,7 +327,7 @@ static u64 not_negative(s64 count)
 #define COUNTED(mm, member) not_negative((mm)->rss_stat[member].count)
 
 /* The process that find_process() found: the one with the highest rank, and no two are equal. */
-static u64 found_rank; /* its score, and its pid; 0 if there is none */
+static u64 found_rank; /* its score or its age, and its pid; 0 if there is none */
 static s64 found_adj; /* pages of its oom_score_adj */
 static bool found_none; /* the memory cgroup seems to have no processes */
 static bool found_unkillable;
@@ -343,7 +340,7 @@ static bool spent;
  * Considers the process of a thread. A thread may have no part in the memory: the
  * leader of a process may have exited, and may be in another cgroup than its threads.
  */
-static __noinline int consider(struct task_struct *task, u64 below, u64 total_pages)
+static __noinline int consider(struct task_struct *task, u64 below, u32 scope)
 {
 	struct mm_struct *mm = task->mm;
 	s64 adj = task->signal->oom_score_adj, pages;
@@ -363,8 +360,13 @@ static __noinline int consider(struct task_struct *task, u64 below, u64 total_pa
 			found_held += pages;
 		return 0;
 	}
-	adj *= (s64)(total_pages / 1000);
-	rank = (u64)(pages + adj + TOP_SCORE) << PID_BITS | task->tgid;
+	if (scope == OOM_SCOPE_LARGEST || scope == OOM_SCOPE_YOUNGEST)
+		adj = 0;
+	adj *= (s64)(oom_total_pages / 1000);
+	rank = scope == OOM_SCOPE_YOUNGEST ?
+		       task->group_leader->start_boottime / NSEC_PER_MSEC :
+		       (u64)(pages + adj + TOP_SCORE);
+	rank = rank << PID_BITS | task->tgid;
 	if (rank < below && rank > found_rank && !(spent && bpf_task_is_oom_victim(task))) {
 		found_rank = rank;
 		found_adj = adj;
@@ -375,15 +377,14 @@ static __noinline int consider(struct task_struct *task, u64 below, u64 total_pa
 /* Finds the process that ranks highest, below a rank. */
 static __noinline int find_process(struct mem_cgroup *memcg, u64 below)
 {
-	/* Without them, oom_score_adj has no weight. */
-	u64 total_pages = STANDING(at_depth)->scope == OOM_SCOPE_LARGEST ? 0 : oom_total_pages;
+	u32 scope = STANDING(at_depth)->scope;
 	struct task_struct *task;
 
 	found_rank = 0;
 	found_adj = 0;
 	/* Visits threads: not every leader has the memory, see consider(). */
 	bpf_for_each(css_task, task, &memcg->css, 0)
-		consider(task, below, total_pages);
+		consider(task, below, scope);
 	return 0;
 }
 
@@ -406,8 +407,10 @@ static int kill_process(struct oom_control *oc, u64 rank)
 	task = bpf_task_from_pid(pid);
 	if (!task)
 		return -ESRCH;
+	oom_forget_victims();
+	oom_note_process(task);
 	if (!OOM_DRY_RUN)
-		ret = bpf_oom_kill_process(oc, task, "priority: most memory in the chosen cgroup");
+		ret = bpf_oom_kill_process(oc, task, "priority: first in the chosen cgroup");
 	if (ret >= 0) {
 		decision.chosen_pid = pid;
 		bpf_probe_read_kernel_str(decision.comm, sizeof(decision.comm), task->comm);
@@ -419,6 +422,8 @@ static int kill_process(struct oom_control *oc, u64 rank)
 
 static int kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg)
 {
+	oom_forget_victims();
+	oom_note_all(memcg);
 	if (OOM_DRY_RUN)
 		return 0;
 	return bpf_oom_kill_memcg(oc, memcg, "priority: the chosen cgroup");

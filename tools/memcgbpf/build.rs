@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "oom_rule_component",
             "oom_rule_table",
             "oom_rules_at",
+            "oom_victim",
         ],
     )
 }

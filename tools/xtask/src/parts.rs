@@ -42,7 +42,7 @@ pub enum Part {
     Livepatch,
     Policies,
     Examples,
-    /// memcgctl, its manual pages and completions, memhog
+    /// memcgctl, its manual pages and completions, and what the tests of policies run
     Tools,
     /// memcgstress, and memhog, which it runs
     Stress,
@@ -335,7 +335,7 @@ fn tools(kernel: &Kernel) -> Result<()> {
     install_crates(
         kernel,
         &["memcgctl", "testkit"],
-        &["memcgctl", "memhog", "decisions"],
+        &["memcgctl", "memhog", "decisions", "oomproc"],
     )?;
     // Guests call it to check others.
     let new = layout::build("xtask.new");

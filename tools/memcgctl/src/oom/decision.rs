@@ -172,6 +172,13 @@ pub struct Candidate {
     pub verdict: Verdict,
 }
 
+/// A process that died, or would in a dry run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Victim {
+    pub pid: u32,
+    pub comm: String,
+}
+
 /// One OOM, and what a policy did about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
@@ -195,6 +202,8 @@ pub struct Decision {
     pub comm: String,
     /// The candidates that rank highest, best first.
     pub candidates: Vec<Candidate>,
+    /// The first of the processes that died, or would in a dry run.
+    pub victims: Vec<Victim>,
 }
 
 impl Candidate {
@@ -245,6 +254,15 @@ impl Decision {
             policy: record::text(&decision.policy),
             comm: record::text(&decision.comm),
             candidates: candidates?,
+            victims: decision
+                .victims
+                .iter()
+                .take_while(|victim| victim.pid != 0)
+                .map(|victim| Victim {
+                    pid: victim.pid,
+                    comm: record::text(&victim.comm),
+                })
+                .collect(),
         })
     }
 
@@ -261,6 +279,7 @@ impl Decision {
 pub mod tests {
     use super::*;
     use crate::record::tests::chars;
+    use memcgbpf::records::oom_victim;
     use memcgbpf::records::OOM_CANDIDATES;
     use memcgbpf::records::OOM_DECISION_VERSION;
     use zerocopy::FromZeros;
@@ -296,7 +315,14 @@ pub mod tests {
             policy: chars("largest"),
             comm: chars(""),
             candidates: FromZeros::new_zeroed(),
+            victims: FromZeros::new_zeroed(),
         };
+        for (victim, pid) in record.victims.iter_mut().zip([101, 102, 103]) {
+            *victim = oom_victim {
+                pid,
+                comm: chars("worker"),
+            };
+        }
         record.candidates[0] = candidate(11, OOM_OMIT, OOM_OMITTED, OOM_BY_RULE, 5);
         record.candidates[1] = candidate(12, OOM_NORMAL, OOM_CHOSEN, OOM_BY_DEFAULT, 0);
         record
@@ -339,6 +365,12 @@ pub mod tests {
                     candidate(11, Class::Omit, Source::Rule(5), Verdict::Omitted),
                     candidate(12, Class::Normal, Source::Default, Verdict::Chosen),
                 ],
+                victims: [101, 102, 103]
+                    .map(|pid| Victim {
+                        pid,
+                        comm: "worker".to_string(),
+                    })
+                    .into(),
             }
         );
         assert_eq!(

@@ -24,6 +24,7 @@ use memcgbpf::records::oom_priority;
 use memcgbpf::records::OOM_SCOPE_CGROUP;
 use memcgbpf::records::OOM_SCOPE_LARGEST;
 use memcgbpf::records::OOM_SCOPE_PROCESS;
+use memcgbpf::records::OOM_SCOPE_YOUNGEST;
 use serde::Serialize;
 use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
@@ -104,7 +105,7 @@ struct List {
     /// attached), kind (rule, id), rule and pattern (number and pattern of a rule, null for an
     /// entry), path and id (of the cgroup that an entry is for; path is null when it was removed,
     /// both are null for a rule), cgroups (that it matches now), class (prefer, normal, avoid,
-    /// omit), scope (process, cgroup).
+    /// omit), scope (process, cgroup, largest, youngest).
     #[arg(long, verbatim_doc_comment)]
     json: bool,
 }
@@ -162,6 +163,8 @@ pub enum Scope {
     Cgroup,
     /// The process with most memory and swap: oom_score_adj does not count, but for -1000
     Largest,
+    /// The process that was started last: oom_score_adj does not count, but for -1000
+    Youngest,
 }
 
 impl Scope {
@@ -170,11 +173,12 @@ impl Scope {
             Self::Process => OOM_SCOPE_PROCESS,
             Self::Cgroup => OOM_SCOPE_CGROUP,
             Self::Largest => OOM_SCOPE_LARGEST,
+            Self::Youngest => OOM_SCOPE_YOUNGEST,
         }
     }
 
     pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Process, Self::Cgroup, Self::Largest]
+        [Self::Process, Self::Cgroup, Self::Largest, Self::Youngest]
             .into_iter()
             .find(|scope| scope.number() == number)
     }
@@ -697,6 +701,7 @@ fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
                 Scope::Process => "process".to_string(),
                 Scope::Cgroup => "cgroup".to_string(),
                 Scope::Largest => "largest".to_string(),
+                Scope::Youngest => "youngest".to_string(),
             },
             format!(
                 "{} on {}",
@@ -738,7 +743,7 @@ mod tests {
         let mut values = vec![
             entry(10, OOM_PREFER, OOM_SCOPE_CGROUP),
             entry(11, 5, OOM_SCOPE_PROCESS),
-            entry(12, OOM_PREFER, OOM_SCOPE_LARGEST + 1),
+            entry(12, OOM_PREFER, OOM_SCOPE_YOUNGEST + 1),
             entry(13, OOM_PREFER, OOM_SCOPE_CGROUP),
             entry(14, OOM_PREFER, OOM_SCOPE_CGROUP),
             entry(15, OOM_OMIT, OOM_SCOPE_PROCESS),
@@ -755,7 +760,7 @@ mod tests {
         for (read, expected) in read.iter().zip([
             "10",
             r#"the entry 11 of the map "priorities" has class 5, "#,
-            r#"the entry 12 of the map "priorities" has scope 3, "#,
+            r#"the entry 12 of the map "priorities" has scope 4, "#,
             r#"the entry 13 of the map "priorities" has 7 bytes, "#,
             r#"a key of the map "priorities" has 4 bytes"#,
             "15",

@@ -50,7 +50,7 @@ const INTERVAL_MS: u16 = 1000;
 /// of the policy, its reason, the result and the time it took. A table below it lists the memory
 /// cgroups that the policy compared, best choice first, with the figures that it saw, in bytes
 /// with a binary unit (1.5M). GIVES BACK is the memory that comes back if all of the cgroup is
-/// killed.
+/// killed. If more died than one process, a line lists the first 16; the kernel log has all.
 ///
 /// Without CGROUP, all policies are watched that report their decisions (in an array named
 /// "decisions", as those in policies/ do). A policy that is attached later is watched from its
@@ -86,8 +86,9 @@ pub struct Args {
     /// objects with path, id, anon, shmem, swap, usage, gives (bytes; gives is the memory that
     /// comes back if all of it is killed), class (prefer, normal, avoid, omit), source (of the
     /// class: entry, rule, xattr, or null), rule (its number in memcgctl oom prio list, or null),
-    /// verdict (chosen, smaller, protected, omitted, dying, refused, gone, entered). Paths are null
-    /// when the cgroup is gone.
+    /// verdict (chosen, smaller, protected, omitted, dying, refused, gone, entered), and victims:
+    /// an array of objects with the pid and the comm of the processes that died, or would die in a
+    /// dry run, 16 at most. Paths are null when the cgroup is gone.
     ///
     /// An object with the key lost is no decision. It says how many decisions of a policy were
     /// overwritten before they were read. Keys: lost, policy, policy_path, policy_id.
@@ -476,7 +477,7 @@ mod tests {
             "1",
             "decision 2 is skipped: its candidate 1 has class 5, which",
             "decision 3 is skipped: its candidate 2 has verdict 99, which",
-            "decision 4 is skipped: the policy writes 1168 bytes for version 3",
+            "decision 4 is skipped: the policy writes 1488 bytes for version 4",
             "decision 5 is skipped: the policy writes version 2 ",
             "6",
         ]) {
@@ -511,7 +512,7 @@ mod tests {
             panic!("{found:?}");
         };
         assert!(first
-            .starts_with("decision 1 and all like it are skipped: the policy writes version 4 "));
+            .starts_with("decision 1 and all like it are skipped: the policy writes version 5 "));
         assert!(first.ends_with("update memcgctl"), "{first}");
         assert!(other.starts_with("decision 4 and all like it"), "{other}");
         reader.log.memory().write(1);
@@ -581,7 +582,7 @@ mod tests {
 
     #[test]
     fn the_output_has_no_line_for_a_decision_that_is_skipped() {
-        for (json, lines_of_one) in [(true, 1), (false, 4)] {
+        for (json, lines_of_one) in [(true, 1), (false, 5)] {
             let mut reader = reader(2);
             reader.log.memory().change(1, |slot| slot.version += 1);
             let (lines, done) = printed(&mut printer(json, Some(2)), &mut reader);

@@ -6,6 +6,7 @@ use std::iter;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use memcgbpf::records::OOM_VICTIMS;
 use nix::errno::Errno;
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::super::decision::Candidate;
 use super::super::decision::Class;
 use super::super::decision::Decision;
 use super::super::decision::Verdict;
+use super::super::decision::Victim;
 use crate::cgroup::Paths;
 use crate::cgroup::Place;
 use crate::format;
@@ -47,7 +49,7 @@ pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
         outcome(decision, place),
         duration(decision.took_ns)
     );
-    line + &table(decision, paths)
+    line + &victims(decision) + &table(decision, paths)
 }
 
 /// The same, for an OOM that has not happened.
@@ -62,7 +64,34 @@ pub fn rank(decision: &Decision, paths: &Paths) -> String {
         printable(&decision.policy),
         outcome(decision, place)
     );
-    line + &table(decision, paths)
+    line + &victims(decision) + &table(decision, paths)
+}
+
+/// A line with the processes that died, or would, unless the choice was one and nobody died with it.
+fn victims(decision: &Decision) -> String {
+    let named: Vec<_> = decision
+        .victims
+        .iter()
+        .map(|victim| format!("{} ({})", victim.pid, printable(&victim.comm)))
+        .collect();
+    if named.is_empty() || (named.len() == 1 && decision.chosen_pid.is_some()) {
+        return String::new();
+    }
+    // A dry run does not count them.
+    let all = usize::try_from(decision.result).unwrap_or(0);
+    let more = match all.saturating_sub(named.len()) {
+        0 if decision.dry_run && named.len() == OOM_VICTIMS as usize => {
+            ", and maybe more".to_string()
+        }
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let verb = if decision.dry_run {
+        "would die"
+    } else {
+        "died"
+    };
+    format!("  {verb}: {}{more}\n", named.join(", "))
 }
 
 fn table(decision: &Decision, paths: &Paths) -> String {
@@ -260,6 +289,7 @@ struct Object<'a> {
     result: i32,
     cgroups: u32,
     candidates: Vec<ObjectCandidate>,
+    victims: &'a [Victim],
 }
 
 #[derive(Serialize)]
@@ -313,6 +343,7 @@ pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json:
                 verdict: candidate.verdict,
             })
             .collect(),
+        victims: &decision.victims,
     };
     Ok(serde_json::to_string(&object)? + "\n")
 }
@@ -365,6 +396,7 @@ mod tests {
     fn a_decision_and_its_candidates() {
         let expected = "\
 2026-11-21T12:03:22.123Z /shop out of memory: largest (on /) killed all of /shop/hog (3 processes), which ranks first of 2 cgroups; took 0.250 ms
+  died: 101 (worker), 102 (worker), 103 (worker)
      CGROUP      ANON  SHMEM   SWAP  USAGE  GIVES BACK  CLASS          VERDICT
   1  /shop/db   44.0K      0  11.0K  88.0K       55.0K  omit (rule 5)  omitted
   2  /shop/hog  48.0K      0  12.0K  96.0K       60.0K  normal         chosen
@@ -431,10 +463,32 @@ mod tests {
             r#""dry_run":false,"chosen_path":"/shop/hog","chosen_id":12,"chosen_pid":null,"#,
             r#""chosen_comm":null,"result":3,"cgroups":2,"candidates":["#,
             r#"{"path":"/shop/db","id":11,"anon":45056,"shmem":0,"swap":11264,"usage":90112,"gives":56320,"class":"omit","source":"rule","rule":5,"verdict":"omitted"},"#,
-            r#"{"path":"/shop/hog","id":12,"anon":49152,"shmem":0,"swap":12288,"usage":98304,"gives":61440,"class":"normal","source":null,"rule":null,"verdict":"chosen"}]}"#,
+            r#"{"path":"/shop/hog","id":12,"anon":49152,"shmem":0,"swap":12288,"usage":98304,"gives":61440,"class":"normal","source":null,"rule":null,"verdict":"chosen"}],"#,
+            r#""victims":[{"pid":101,"comm":"worker"},{"pid":102,"comm":"worker"},{"pid":103,"comm":"worker"}]}"#,
             "\n"
         );
         assert_eq!(json(&decision, time(), &paths()).unwrap(), expected);
+    }
+
+    #[test]
+    fn victims_are_listed_when_they_are_not_the_choice_alone() {
+        let line = |decision: &Decision| victims(decision);
+        let mut decision = decision();
+        let three = "101 (worker), 102 (worker), 103 (worker)";
+        assert_eq!(line(&decision), format!("  died: {three}\n"));
+        decision.result = 5;
+        assert_eq!(line(&decision), format!("  died: {three}, and 2 more\n"));
+        decision.dry_run = true;
+        decision.result = 0;
+        assert_eq!(line(&decision), format!("  would die: {three}\n"));
+        decision.victims.truncate(1);
+        decision.victims[0].comm = "wor\x1bker".to_string();
+        assert_eq!(line(&decision), "  would die: 101 (wor\\u{1b}ker)\n");
+        decision.chosen_pid = Some(101);
+        assert_eq!(line(&decision), "");
+        decision.victims.clear();
+        decision.chosen_pid = None;
+        assert_eq!(line(&decision), "");
     }
 
     #[test]
