@@ -360,16 +360,19 @@ static void oom_read(struct mem_cgroup *memcg, struct oom_node *node)
 }
 
 /*
- * Whether a node can wait until all others have been tried: it gives less than a 64th
- * of the largest one, or there are enough that give more.
+ * Whether a node of search_class can wait until all others have been tried: it gives
+ * less than a 64th of the largest one, or there are enough that go before it.
  */
-static bool oom_is_small(const struct oom_level *level, const struct oom_node *node)
+static bool oom_is_small(const struct oom_level *level, u64 gives)
 {
+	const struct oom_node *last = &level->nodes[OOM_CANDIDATES - 1];
+
 	if (!level->count)
 		return false;
-	return node->row.gives < level->most / 64 ||
+	return gives < level->most / 64 ||
 	       (level->count == OOM_CANDIDATES &&
-		!oom_goes_before(node, &level->nodes[OOM_CANDIDATES - 1]));
+		(last->highest > search_class ||
+		 (last->highest == search_class && gives < last->row.gives)));
 }
 
 /* Compares a memory cgroup with its siblings. */
@@ -379,6 +382,7 @@ static __noinline int oom_compare(struct cgroup_subsys_state *css, u64 depth,
 	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
 	struct mem_cgroup *seen = bpf_core_cast(css, struct mem_cgroup), *memcg;
 	static struct oom_node node;
+	u64 gives;
 
 	if (!css->nr_populated_csets && !css->nr_populated_children)
 		return 0;
@@ -386,18 +390,17 @@ static __noinline int oom_compare(struct cgroup_subsys_state *css, u64 depth,
 		decision.nr_candidates++;
 
 	/* Most need no closer look: they cannot give more than they have. */
-	node = (struct oom_node){};
-	node.row.gives = (seen->memory.usage.counter + seen->swap.usage.counter) * PAGE_SIZE;
-	node.highest = oom_limit(css->cgroup, depth);
-	if (node.highest == search_class && oom_is_small(level, &node) &&
+	gives = (seen->memory.usage.counter + seen->swap.usage.counter) * PAGE_SIZE;
+	if (oom_is_small(level, gives) && oom_limit(css->cgroup, depth) == search_class &&
 	    !oom_is_spared(css, depth, table)) {
-		oom_leave_out(level, node.row.gives);
+		oom_leave_out(level, gives);
 		return 0;
 	}
 
 	memcg = bpf_get_mem_cgroup(css);
 	if (!memcg)
 		return 0; /* it is being freed */
+	node = (struct oom_node){};
 	oom_read(memcg, &node);
 	if (depth == OOM_MAX_DEPTH - 1 && node.part == OOM_CHILDREN)
 		node.part = OOM_WHOLE;
