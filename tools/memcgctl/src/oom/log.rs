@@ -16,6 +16,7 @@ use libbpf_rs::MapType;
 use memcgbpf::records::oom_decision;
 use zerocopy::FromBytes;
 
+use super::policy;
 use super::policy::Policy;
 
 const DECISIONS: &str = "decisions";
@@ -85,10 +86,10 @@ pub fn news(policy: &Policy) -> Result<Option<MapHandle>> {
 fn check_size(size: u32) -> Result<()> {
     let ours = size_of::<oom_decision>();
     if size as usize != ours {
-        bail!(
-            "its map {DECISIONS:?} has records of {size} bytes, and memcgctl {} reads {ours}: build the policy again with the headers that belong to this memcgctl, or update memcgctl",
-            env!("CARGO_PKG_VERSION")
-        );
+        return Err(policy::another_layout(
+            &format!("its map {DECISIONS:?} has records of {size} bytes"),
+            &format!("reads {ours}"),
+        ));
     }
     Ok(())
 }

@@ -5,8 +5,10 @@
 use std::io;
 use std::mem::MaybeUninit;
 
+use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::Context;
+use anyhow::Error;
 use anyhow::Result;
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::query::ProgInfoQueryOptions;
@@ -91,6 +93,14 @@ impl Policy {
         }
         Ok(None)
     }
+}
+
+/// The refusal of a policy's map that has another layout than this memcgctl has.
+pub fn another_layout(found: &str, ours: &str) -> Error {
+    anyhow!(
+        "{found}, and memcgctl {} {ours}: build the policy again with the headers that belong to this memcgctl, or update memcgctl",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// A loaded BPF program that asks the module for its policies.

@@ -30,6 +30,7 @@ use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 
 use super::decision::Class;
+use super::policy;
 use super::policy::Policies;
 use super::policy::Policy;
 use super::rules;
@@ -222,12 +223,10 @@ pub fn map_of(policy: &Policy) -> Result<Option<MapHandle>> {
 fn check_sizes(key: u32, value: u32) -> Result<()> {
     let ours = (size_of::<u64>(), size_of::<oom_priority>());
     if (key as usize, value as usize) != ours {
-        bail!(
-            "its map {PRIORITIES:?} has keys of {key} and values of {value} bytes, and memcgctl {} writes {} and {}: build the policy again with the headers that belong to this memcgctl, or update memcgctl",
-            env!("CARGO_PKG_VERSION"),
-            ours.0,
-            ours.1
-        );
+        return Err(policy::another_layout(
+            &format!("its map {PRIORITIES:?} has keys of {key} and values of {value} bytes"),
+            &format!("writes {} and {}", ours.0, ours.1),
+        ));
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
 use super::decision::Class;
+use super::policy;
 use super::policy::Policy;
 use super::prio::Scope;
 use crate::record;
@@ -152,11 +153,10 @@ impl Rules {
 fn put(rules: &impl MapCore, table: &MapHandle) -> Result<()> {
     let fd = table.as_fd().as_raw_fd().to_ne_bytes();
     match rules.update(&KEY, &fd, MapFlags::ANY) {
-        Err(error) if error.kind() == ErrorKind::InvalidInput => bail!(
-            "its map {RULES:?} is not for tables of {} bytes, which memcgctl {} writes: build the policy again with the headers that belong to this memcgctl, or update memcgctl",
-            table.value_size(),
-            env!("CARGO_PKG_VERSION")
-        ),
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Err(policy::another_layout(
+            &format!("its map {RULES:?} is for tables of another size"),
+            &format!("writes {} bytes", table.value_size()),
+        )),
         result => result.context("cannot replace the table of rules"),
     }
 }
@@ -173,10 +173,10 @@ pub fn hand_on(old: &Rules, new: &impl MapCore) -> Result<()> {
 fn check_size(size: u32) -> Result<()> {
     let ours = size_of::<oom_rule_table>();
     if size as usize != ours {
-        bail!(
-            "its table of rules has {size} bytes, and memcgctl {} writes {ours}: build the policy again with the headers that belong to this memcgctl, or update memcgctl",
-            env!("CARGO_PKG_VERSION")
-        );
+        return Err(policy::another_layout(
+            &format!("its table of rules has {size} bytes"),
+            &format!("writes {ours}"),
+        ));
     }
     Ok(())
 }
