@@ -87,13 +87,16 @@ mod tests {
             "memcgctl oom prio list",
             "memcgctl oom watch system.slice --json -n 1",
             "memcgctl oom detach id:1234",
+            "memcgctl oom detach --removed",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
         for line in [
             "memcgctl oom",
             "memcgctl oom attach largest.bpf.o",
+            "memcgctl oom detach",
             "memcgctl oom detach id:x",
+            "memcgctl oom detach --removed system.slice",
             "memcgctl oom prio set first ci.slice",
             "memcgctl oom prio set avoid",
             "memcgctl oom watch -n 0",

@@ -44,7 +44,8 @@ Examples:
   memcgctl oom rank user.slice                   who would die there now
   memcgctl oom list                              attached policies and their cgroups
   memcgctl oom watch                             decisions, as they are made
-  memcgctl oom detach user.slice"
+  memcgctl oom detach user.slice
+  memcgctl oom detach --removed                  policies of cgroups that are gone"
 )]
 pub struct Args {
     #[command(subcommand)]

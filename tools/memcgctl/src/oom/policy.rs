@@ -145,6 +145,34 @@ impl<'storage> Policies<'storage> {
         })
     }
 
+    /// All attached policies whose cgroup was removed.
+    pub fn removed(&self) -> Result<Vec<Policy>> {
+        let mut removed = Vec::new();
+        for policy in self.list()? {
+            if !self.cgroup_exists(policy.cgroup_id)? {
+                removed.push(policy);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Asks the kernel. A process may not see the directories of all cgroups that exist.
+    fn cgroup_exists(&self, cgroup_id: u64) -> Result<bool> {
+        let mut context = bpf_oom_policy_info {
+            cgroup_id,
+            ..FromZeros::new_zeroed()
+        };
+        let input = ProgramInput {
+            context_in: Some(context.as_mut_bytes()),
+            ..Default::default()
+        };
+        let program = &self.skel.progs.cgroup_exists;
+        let output = program
+            .test_run(input)
+            .context("cannot ask the kernel for a cgroup")?;
+        Ok(output.return_value != 0)
+    }
+
     fn next(&self, cgroup_id: u64) -> Result<Option<Policy>> {
         let mut context = bpf_oom_policy_info {
             cgroup_id,
