@@ -18,7 +18,7 @@ struct memcg_figures {
 #define CGROUP_NAME_SIZE	256	/* NAME_MAX and the NUL */
 
 /* Raise this with every change of struct cgroup_record. */
-#define CGROUP_RECORD_VERSION	1
+#define CGROUP_RECORD_VERSION	2
 
 /* One cgroup of "memcgctl tree". */
 struct cgroup_record {
@@ -28,6 +28,8 @@ struct cgroup_record {
 	__u64 memcg_id;		/* of the cgroup that the memcg belongs to; 0: no memcg */
 	__u64 level;		/* 0: the root */
 	struct memcg_figures figures;	/* zero unless memcg_id == cgroup_id */
+	__u32 owner;		/* user id of the owner of the directory */
+	__s32 preference;	/* class in user.oomd_*, of any owner; 0: none */
 	char name[CGROUP_NAME_SIZE];
 };
 

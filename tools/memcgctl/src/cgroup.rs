@@ -312,18 +312,19 @@ fn named_below(name: &Path, mounts: &[PathBuf]) -> PathBuf {
     Path::new("/").join(below.unwrap_or(name))
 }
 
-/// Fails unless paths below the mount are the paths that the kernel sees.
-pub fn check_whole() -> Result<()> {
+/// Fails unless paths below the mount are the paths that the kernel sees. The error ends in what
+/// the user can do instead.
+pub fn check_whole(instead: &str) -> Result<()> {
     // The inode number of the namespace that the kernel boots with, PROC_CGROUP_INIT_INO. Without
     // the file, there are no cgroup namespaces.
     let namespace = fs::metadata("/proc/self/ns/cgroup").map(|namespace| namespace.ino());
     if namespace.is_ok_and(|inode| inode != 0xefff_fffb) {
-        bail!("a rule's path begins at the root of the hierarchy, which a cgroup namespace hides: set rules outside of it, or an entry for a cgroup by its id (--id)");
+        bail!("a rule's path begins at the root of the hierarchy, which a cgroup namespace hides: run memcgctl outside of it{instead}");
     }
     let mountinfo = fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     match mount_roots(&mountinfo, "cgroup2").first() {
         Some(root) if root != Path::new("/") => bail!(
-            "a rule's path begins at the root of the hierarchy, and the cgroup v2 mount shows only {}: mount all of it, or set an entry for a cgroup by its id (--id)",
+            "a rule's path begins at the root of the hierarchy, and the cgroup v2 mount shows only {}: mount all of it{instead}",
             root.display()
         ),
         _ => Ok(()),

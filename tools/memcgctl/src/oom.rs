@@ -3,17 +3,17 @@
 //! `memcgctl oom`: OOM policies, BPF programs that choose what an OOM kills.
 
 mod attach;
-mod decision;
+pub mod decision;
 mod detach;
 mod link;
 mod list;
 mod log;
 mod object;
-mod policy;
-mod prio;
+pub mod policy;
+pub mod prio;
 mod rank;
 mod replace;
-mod rules;
+pub mod rules;
 mod watch;
 
 use anyhow::Result;

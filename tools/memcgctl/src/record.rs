@@ -83,11 +83,16 @@ pub fn version(bytes: &[u8]) -> Option<u32> {
     Some(version)
 }
 
-/// The text in an array, up to its first NUL if there is one.
-pub fn text(chars: &[c_char]) -> String {
+/// The bytes in an array, up to the first NUL if there is one.
+pub fn bytes(chars: &[c_char]) -> &[u8] {
     let bytes = chars.as_bytes();
     let end = bytes.iter().position(|&byte| byte == 0);
-    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
+    &bytes[..end.unwrap_or(bytes.len())]
+}
+
+/// The same as text.
+pub fn text(chars: &[c_char]) -> String {
+    String::from_utf8_lossy(bytes(chars)).into_owned()
 }
 
 #[cfg(test)]

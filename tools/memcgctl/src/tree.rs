@@ -2,6 +2,7 @@
 
 //! `memcgctl tree`: every cgroup of a subtree with the figures of its memcg.
 
+mod oom;
 mod record;
 mod table;
 
@@ -27,9 +28,15 @@ use libbpf_rs::MapFlags;
 use memcgbpf::records::cgroup_record;
 use serde::Serialize;
 
+use crate::cgroup;
 use crate::cgroup::Cgroup;
 use crate::format;
 use crate::kernel;
+use crate::oom::policy::Policies;
+use crate::oom::prio;
+use crate::oom::prio::Malformed;
+use oom::Hierarchy;
+use oom::Standing;
 use record::Figures;
 use record::Record;
 
@@ -68,8 +75,31 @@ pub struct Args {
     /// memcg_id, inherited, usage, anon, file, shmem (bytes), pgfault (events). Figures are
     /// null when inherited is true, memcg_id is null where the kernel gives no memcg. Bytes of
     /// a path that are not UTF-8 become U+FFFD.
+    ///
+    /// With --oom, there are more keys: class (prefer, normal, avoid, omit), scope (process, cgroup,
+    /// largest), source (of the class: rule, entry, xattr, or null), rule and pattern (number and
+    /// pattern of a rule), xattr (name of an attribute), from_path and from_id (of the cgroup that has
+    /// the rule, the entry or the attribute: this one or an ancestor), ignored_xattr (an attribute of
+    /// this cgroup that does not count), owner (its user id), policy, policy_path and policy_id (the
+    /// policy that is asked first, and where it is attached). All are null where no policy governs;
+    /// those before policy are null if that does not use priorities.
     #[arg(long, verbatim_doc_comment)]
     json: bool,
+
+    /// Print what OOM policies go by: for each cgroup the class, its source, and the policy
+    ///
+    /// POLICY is the policy that is asked first when the cgroup runs out of memory. CLASS and SCOPE
+    /// are those that it goes by, and SOURCE says where the cgroup has them from: a rule, an entry
+    /// by its id, or an extended attribute (see memcgctl oom prio), of the cgroup itself or of the
+    /// ancestor that is named.
+    ///
+    /// An attribute counts if the owner of its cgroup is root or the owner of the cgroup that is out
+    /// of memory, here CGROUP. For the cgroups of a policy that is attached below CGROUP, it is the
+    /// cgroup of that policy. So memcgctl tree --oom CGROUP shows what memcgctl oom rank CGROUP goes
+    /// by, but for other policies below. An entry that memcgctl cannot read is named on stderr and
+    /// left out; the exit status is then 1.
+    #[arg(long, verbatim_doc_comment)]
+    oom: bool,
 }
 
 /// A cgroup as it is printed.
@@ -85,27 +115,73 @@ struct Row {
     inherited: bool,
     #[serde(flatten)]
     figures: Figures,
+    #[serde(flatten)]
+    oom: Option<Standing>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let top = Cgroup::open(args.cgroup.as_deref())?;
-    let records = walk(&top)?;
-    if records.iter().all(|record| record.memcg_id.is_none()) {
-        bail!(
-            "no memory cgroup in {}: the memory controller is not enabled there, disabled (cgroup_disable=memory), or mounted as cgroup v1",
-            top.path()
-        );
-    }
-    let rows = rows(records, top.path());
+    let mut malformed = Malformed::default();
+    let rows = if args.oom {
+        rows_with_standings(&top, &mut malformed)?
+    } else {
+        rows(with_controller(walk(&top)?, top.path())?, top.path())
+    };
 
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         format::json(&mut out, &rows)
+    } else if args.oom {
+        table::print_oom(&mut out, &rows)
     } else {
         table::print(&mut out, &rows)
     }
     .and_then(|()| out.flush())
-    .context("cannot write the tree")
+    .context("cannot write the tree")?;
+    malformed.report()
+}
+
+fn with_controller(records: Vec<Record>, top: &str) -> Result<Vec<Record>> {
+    if records.iter().all(|record| record.memcg_id.is_none()) {
+        bail!(
+            "no memory cgroup in {}: the memory controller is not enabled there, disabled (cgroup_disable=memory), or mounted as cgroup v1",
+            top
+        );
+    }
+    Ok(records)
+}
+
+/// The rows of the tree with the classes that OOM policies go by. A cgroup inherits from all its ancestors, so
+/// this walks the whole hierarchy.
+fn rows_with_standings(top: &Cgroup, malformed: &mut Malformed) -> Result<Vec<Row>> {
+    cgroup::check_whole("")?;
+    let root = Cgroup::open(None)?;
+    let mut storage = MaybeUninit::uninit();
+    let policies = Policies::load(&mut storage)?.list()?;
+    let priorities = prio::read(&policies, malformed)?;
+    let mut records = with_controller(walk(&root)?, root.path())?;
+
+    let id = top.id()?;
+    let Some(first) = records.iter().position(|record| record.id == id) else {
+        bail!("{} was removed", top.path());
+    };
+    let paths = paths(&records, root.path());
+    let hierarchy = Hierarchy {
+        records: &records,
+        paths: &paths,
+    };
+    let mut standings = hierarchy.judge(first, &policies, &priorities);
+
+    let level = records[first].level;
+    let below = |record: &&Record| record.level > level;
+    let count = 1 + records[first + 1..].iter().take_while(below).count();
+    let records = records.drain(first..first + count).collect();
+    let standings = standings.drain(first..first + count);
+    let mut rows = rows(records, top.path());
+    for (row, standing) in rows.iter_mut().zip(standings) {
+        row.oom = Some(standing);
+    }
+    Ok(rows)
 }
 
 /// Walks the tree, with an array that is as large as it has to be.
@@ -170,42 +246,54 @@ fn walk_once(top: &Cgroup, capacity: u32) -> Result<Walk> {
         .map(Walk::Complete)
 }
 
-/// Gives each record its path below `top`, the path of the first record.
-fn rows(records: Vec<Record>, top: &str) -> Vec<Row> {
+/// The path of each record, given that of the first one, which is above all others.
+fn paths(records: &[Record], top: &str) -> Vec<Vec<u8>> {
     let top_level = records.first().map_or(0, |record| record.level);
-    // The paths of the previous row and of each of its ancestors.
-    let mut paths: Vec<String> = Vec::new();
-    records
-        .into_iter()
-        .map(|record| {
-            let level = record.level.saturating_sub(top_level);
-            paths.truncate(usize::try_from(level).unwrap_or(usize::MAX));
-            let depth = paths.len();
-            let path = match paths.last() {
-                None => top.to_string(),
-                Some(parent) => format!("{}/{}", parent.trim_end_matches('/'), record.name),
-            };
-            paths.push(path.clone());
-            Row {
-                name: if depth == 0 {
-                    path.clone()
-                } else {
-                    record.name.clone()
-                },
-                path,
-                depth,
-                id: record.id,
-                memcg_id: record.memcg_id,
-                inherited: record.inherited(),
-                figures: record.figures,
-            }
-        })
-        .collect()
+    // The paths of the previous record and of each of its ancestors.
+    let mut above: Vec<Vec<u8>> = Vec::new();
+    let path = |record: &Record| {
+        let level = record.level.saturating_sub(top_level);
+        above.truncate(usize::try_from(level).unwrap_or(usize::MAX));
+        let path = match above.last().map(Vec::as_slice) {
+            None => top.as_bytes().to_vec(),
+            Some(b"/") => [b"/", record.name.as_slice()].concat(),
+            Some(parent) => [parent, b"/", &record.name].concat(),
+        };
+        above.push(path.clone());
+        path
+    };
+    records.iter().map(path).collect()
+}
+
+/// Gives each record its path and its depth below `top`, the path of the first record.
+fn rows(records: Vec<Record>, top: &str) -> Vec<Row> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let top_level = records.first().map_or(0, |record| record.level);
+    let paths = paths(&records, top);
+    let row = |(record, path): (Record, Vec<u8>)| {
+        let depth = usize::try_from(record.level.saturating_sub(top_level)).unwrap_or(usize::MAX);
+        let path = text(&path);
+        Row {
+            name: match depth {
+                0 => path.clone(),
+                _ => text(&record.name),
+            },
+            path,
+            depth,
+            id: record.id,
+            memcg_id: record.memcg_id,
+            inherited: record.inherited(),
+            figures: record.figures,
+            oom: None,
+        }
+    };
+    records.into_iter().zip(paths).map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oom::decision::Class;
 
     fn record(name: &str, level: u64, id: u64, memcg_id: Option<u64>) -> Record {
         let own = memcg_id == Some(id);
@@ -217,7 +305,9 @@ mod tests {
                 ..Figures::default()
             },
             level,
-            name: name.to_string(),
+            name: name.as_bytes().to_vec(),
+            owner: 0,
+            preference: Class::Normal,
         }
     }
 

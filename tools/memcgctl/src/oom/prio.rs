@@ -2,6 +2,7 @@
 
 //! `memcgctl oom prio`: the rules and the entries of policies that use priorities.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::io::BufWriter;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use anyhow::Context;
+use anyhow::Error;
 use anyhow::Result;
 use clap::Subcommand;
 use clap::ValueEnum;
@@ -30,6 +32,7 @@ use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 
 use super::decision::Class;
+use super::decision::Source;
 use super::policy;
 use super::policy::Policies;
 use super::policy::Policy;
@@ -187,9 +190,37 @@ impl Scope {
 
 /// The value of an entry, `struct oom_priority`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Priority {
-    class: Class,
-    scope: Scope,
+pub struct Priority {
+    pub class: Class,
+    pub scope: Scope,
+}
+
+/// The rules and the entries of a policy.
+pub struct Priorities {
+    pub place: Place,
+    pub rules: Vec<Rule>,
+    /// By the ids of cgroups.
+    pub entries: HashMap<u64, Priority>,
+}
+
+impl Priorities {
+    /// The priority that the policy has for a cgroup itself, and its source.
+    pub fn own(&self, id: Option<u64>, path: &[u8]) -> Option<(Priority, Source)> {
+        if let Some(entry) = id.and_then(|id| self.entries.get(&id)) {
+            return Some((*entry, Source::Entry));
+        }
+        let matches = |rule: &Rule| rule.pattern.matches_bytes(path);
+        let index = self.rules.iter().rposition(matches)?;
+        let Rule { class, scope, .. } = self.rules[index];
+        let number = u32::try_from(index + 1).ok()?;
+        Some((Priority { class, scope }, Source::Rule(number)))
+    }
+
+    /// The pattern of a rule, by its number.
+    pub fn pattern(&self, number: u32) -> Option<String> {
+        let rule = self.rules.get(number.checked_sub(1)? as usize)?;
+        Some(rule.pattern.to_string())
+    }
 }
 
 impl Priority {
@@ -350,6 +381,26 @@ struct Table {
 }
 
 impl Table {
+    /// The priorities of those policies that use them.
+    fn all(policies: &[Policy], paths: &Paths) -> Result<Vec<Self>> {
+        let mut tables = Vec::new();
+        for policy in policies {
+            if let Some(map) = map_of(policy)? {
+                let name = printable(&policy.name);
+                let place = paths.place(policy.cgroup_id);
+                check_sizes(map.key_size(), map.value_size())
+                    .with_context(|| format!("cannot use the priorities of '{name}' on {place}"))?;
+                tables.push(Self {
+                    policy: name,
+                    place,
+                    map,
+                    rules: Rules::of(policy)?,
+                });
+            }
+        }
+        Ok(tables)
+    }
+
     fn set(&self, place: &Place, priority: Priority) -> Result<()> {
         let key = place.id.to_ne_bytes();
         match self
@@ -426,18 +477,60 @@ impl Table {
         })
     }
 
-    /// The entries by cgroup id, and an error in the place of each that is malformed.
-    fn entries(&self) -> Result<Vec<Result<(u64, Priority)>>> {
-        let mut entries = Vec::new();
+    /// Reads the rules and the entries; adds an error to `malformed` for each entry that is.
+    fn read(&self, malformed: &mut Malformed) -> Result<Priorities> {
+        let rules = match &self.rules {
+            Some(rules) => rules.read().with_context(|| {
+                format!(
+                    "cannot read the rules of '{}' on {}",
+                    self.policy, self.place
+                )
+            })?,
+            None => Vec::new(),
+        };
+        let mut entries = HashMap::new();
         for key in self.map.keys() {
             // It may have been removed in the meantime.
-            if let Some(value) = self.map.lookup(&key, MapFlags::ANY)? {
-                let entry = read_entry(&key, &value);
-                entries.push(entry.with_context(|| format!("'{}' on {}", self.policy, self.place)));
+            let Some(value) = self.map.lookup(&key, MapFlags::ANY)? else {
+                continue;
+            };
+            match read_entry(&key, &value) {
+                Ok((id, priority)) => drop(entries.insert(id, priority)),
+                Err(error) => malformed
+                    .0
+                    .push(error.context(format!("'{}' on {}", self.policy, self.place))),
             }
         }
-        Ok(entries)
+        Ok(Priorities {
+            place: self.place.clone(),
+            rules,
+            entries,
+        })
     }
+}
+
+/// The entries that could not be read.
+#[derive(Default)]
+pub struct Malformed(Vec<Error>);
+
+impl Malformed {
+    /// Names them, after all others were used. Fails if there are any.
+    pub fn report(&self) -> Result<()> {
+        for error in &self.0 {
+            eprintln!("memcgctl: {error:#}");
+        }
+        match self.0.len() {
+            0 => Ok(()),
+            1 => bail!("1 malformed entry is left out"),
+            count => bail!("{count} malformed entries are left out"),
+        }
+    }
+}
+
+/// The rules and the entries of all attached policies that use priorities.
+pub fn read(policies: &[Policy], malformed: &mut Malformed) -> Result<Vec<Priorities>> {
+    let tables = Table::all(policies, &Paths::read()?)?;
+    tables.iter().map(|table| table.read(malformed)).collect()
 }
 
 fn read_entry(key: &[u8], value: &[u8]) -> Result<(u64, Priority)> {
@@ -465,21 +558,7 @@ impl Tables {
             Some(target) => vec![policies.get(&target.find()?)?],
             None => policies.list()?,
         };
-        let mut tables = Vec::new();
-        for policy in &attached {
-            if let Some(map) = map_of(policy)? {
-                let name = printable(&policy.name);
-                let place = paths.place(policy.cgroup_id);
-                check_sizes(map.key_size(), map.value_size())
-                    .with_context(|| format!("cannot use the priorities of '{name}' on {place}"))?;
-                tables.push(Table {
-                    policy: name,
-                    place,
-                    map,
-                    rules: Rules::of(policy)?,
-                });
-            }
-        }
+        let tables = Table::all(&attached, &paths)?;
         match (tables.is_empty(), named.is_some(), attached.first()) {
             (false, ..) => {}
             (true, true, Some(policy)) => bail!(
@@ -534,7 +613,7 @@ impl Tables {
         if table.rules.is_none() && !Pattern::is_wild(&pattern.to_string()) {
             return Ok(Holder::Entry(cgroup.find()?));
         }
-        cgroup::check_whole()?;
+        cgroup::check_whole(", or set an entry for a cgroup by its id (--id)")?;
         Ok(Holder::Rule {
             pattern,
             table,
@@ -629,27 +708,17 @@ fn list(policies: &Policies<'_>, args: &List) -> Result<()> {
     let tables = Tables::open(policies, args.policy.as_ref())?.tables;
     let paths = Paths::read()?;
     let mut rows = Vec::new();
-    let mut malformed = Vec::new();
+    let mut malformed = Malformed::default();
     for table in &tables {
-        let rules = match &table.rules {
-            Some(rules) => rules.read().with_context(|| {
-                format!(
-                    "cannot read the rules of '{}' on {}",
-                    table.policy, table.place
-                )
-            })?,
-            None => Vec::new(),
-        };
-        for (index, rule) in rules.iter().enumerate() {
+        let priorities = table.read(&mut malformed)?;
+        for (index, rule) in priorities.rules.iter().enumerate() {
             rows.push(Row::of_rule(table, index + 1, rule, &paths));
         }
-        let mut entries = Vec::new();
-        for entry in table.entries()? {
-            match entry {
-                Ok((id, priority)) => entries.push(Row::of_entry(table, id, priority, &paths)),
-                Err(error) => malformed.push(error),
-            }
-        }
+        let mut entries: Vec<_> = priorities
+            .entries
+            .iter()
+            .map(|(&id, &priority)| Row::of_entry(table, id, priority, &paths))
+            .collect();
         entries.sort_by(|a, b| (&a.path, a.id).cmp(&(&b.path, b.id)));
         rows.append(&mut entries);
     }
@@ -658,7 +727,7 @@ fn list(policies: &Policies<'_>, args: &List) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         format::json(&mut out, &rows)
-    } else if rows.is_empty() && malformed.is_empty() {
+    } else if rows.is_empty() && malformed.0.is_empty() {
         writeln!(
             out,
             "There is no rule and no entry: all cgroups are normal."
@@ -668,15 +737,7 @@ fn list(policies: &Policies<'_>, args: &List) -> Result<()> {
     }
     .and_then(|()| out.flush())
     .context("cannot write the list")?;
-
-    for error in &malformed {
-        eprintln!("memcgctl: {error:#}");
-    }
-    match malformed.len() {
-        0 => Ok(()),
-        1 => bail!("1 malformed entry is not listed"),
-        count => bail!("{count} malformed entries are not listed"),
-    }
+    malformed.report()
 }
 
 fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use memcgbpf::records::cgroup_record;
 use serde::Serialize;
 
+use crate::oom::decision::Class;
 use crate::record;
 use crate::record::Writer;
 
@@ -35,7 +36,11 @@ pub struct Record {
     /// Figures of the cgroup's own memcg; empty when the memcg is another cgroup's.
     pub figures: Figures,
     pub level: u64,
-    pub name: String,
+    /// Need not be UTF-8.
+    pub name: Vec<u8>,
+    pub owner: u32,
+    /// The class in the extended attributes.
+    pub preference: Class,
 }
 
 impl Record {
@@ -68,7 +73,9 @@ impl From<cgroup_record> for Record {
                 pgfault: figure(figures.pgfault),
             },
             level: record.level,
-            name: record::text(&record.name),
+            name: record::bytes(&record.name).to_vec(),
+            owner: record.owner,
+            preference: Class::from_number(record.preference).unwrap_or(Class::Normal),
         }
     }
 }
@@ -80,6 +87,7 @@ mod tests {
     use memcgbpf::records::memcg_figures;
     use memcgbpf::records::CGROUP_NAME_SIZE;
     use memcgbpf::records::CGROUP_RECORD_VERSION;
+    use memcgbpf::records::OOM_AVOID;
     use zerocopy::IntoBytes;
 
     /// A record with these `[usage, anon, file, shmem, pgfault]`.
@@ -98,6 +106,8 @@ mod tests {
                 shmem,
                 pgfault,
             },
+            owner: 1000,
+            preference: OOM_AVOID,
             name: chars("db.service"),
         }
     }
@@ -108,7 +118,8 @@ mod tests {
         let record = Record::read(record.as_bytes()).unwrap();
         assert!(!record.inherited());
         assert_eq!(record.level, 2);
-        assert_eq!(record.name, "db.service");
+        assert_eq!(record.name, b"db.service");
+        assert_eq!((record.owner, record.preference), (1000, Class::Avoid));
         assert_eq!(
             record.figures,
             Figures {
@@ -151,7 +162,7 @@ mod tests {
         record.name = chars(&"x".repeat(LONGEST));
         assert_eq!(Record::from(record).name.len(), LONGEST);
         record.name[1] = -1;
-        assert!(Record::from(record).name.starts_with("x\u{fffd}x"));
+        assert!(Record::from(record).name.starts_with(b"x\xffx"));
     }
 
     #[test]

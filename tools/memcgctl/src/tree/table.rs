@@ -15,6 +15,8 @@ const HEADER: [&str; 7] = [
     "CGROUP", "MEMCG", "USAGE", "ANON", "FILE", "SHMEM", "FAULTS",
 ];
 
+const OOM_HEADER: [&str; 6] = ["CGROUP", "USAGE", "CLASS", "SCOPE", "SOURCE", "POLICY"];
+
 const FOOTNOTE: &str = "\
 ^ inherited: this cgroup does not have the memory controller. Its tasks are charged to the
   memcg whose id is shown, an ancestor's; that ancestor's row counts them.";
@@ -31,6 +33,23 @@ pub fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         writeln!(out, "\n{FOOTNOTE}")?;
     }
     Ok(())
+}
+
+/// Prints the rows with the classes that OOM policies go by.
+pub fn print_oom(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+    let cells = |(row, branch): (&Row, String)| {
+        let usage = row.figures.usage.map_or_else(|| "-".to_string(), size);
+        let standing = row.oom.clone().unwrap_or_default();
+        let [class, scope, source, policy] = standing.cells(row.id);
+        let name = branch + &printable(&row.name);
+        [name, usage, class, scope, source, policy]
+    };
+    let table: Vec<_> = std::iter::once(OOM_HEADER.map(String::from))
+        .chain(rows.iter().zip(branches(rows)).map(cells))
+        .collect();
+    let mut align = [Align::Left; 6];
+    align[1] = Align::Right;
+    format::table(out, align, &table)
 }
 
 fn cells((row, branch): (&Row, String)) -> [String; 7] {
@@ -96,6 +115,7 @@ mod tests {
                 shmem: usage.map(|_| 512),
                 pgfault: usage.map(|_| 1234567),
             },
+            oom: None,
         }
     }
 

@@ -31,12 +31,12 @@ pub enum Component {
 }
 
 impl Component {
-    fn matches(&self, name: &str) -> bool {
+    fn matches(&self, name: &[u8]) -> bool {
         match self {
-            Self::Literal(literal) => literal == name,
+            Self::Literal(literal) => literal.as_bytes() == name,
             Self::Glob(glob) => matches(
                 glob.as_bytes(),
-                name.as_bytes(),
+                name,
                 |wildcard| *wildcard == b'*',
                 |wanted, byte| *wanted == b'?' || wanted == byte,
             ),
@@ -127,7 +127,15 @@ impl Pattern {
     }
 
     pub fn matches(&self, path: &str) -> bool {
-        let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+        self.matches_bytes(path.as_bytes())
+    }
+
+    /// The same, for a path that need not be UTF-8.
+    pub fn matches_bytes(&self, path: &[u8]) -> bool {
+        let names: Vec<_> = path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+            .collect();
         matches(
             &self.components,
             &names,
@@ -236,6 +244,15 @@ mod tests {
         ] {
             assert!(!pattern(text).matches(path), "{text} {path}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_has_bytes() {
+        assert!(pattern("a?c").matches_bytes(b"/a\xffc"));
+        assert!(!pattern("a??c").matches_bytes(b"/a\xffc"));
+        assert!(!pattern("a\u{fffd}c").matches_bytes(b"/a\xffc"));
+        // One byte of two.
+        assert!(!pattern("a?c").matches("/aéc"));
     }
 
     #[test]
