@@ -88,6 +88,7 @@ mod tests {
             "memcgctl oom watch system.slice --json -n 1",
             "memcgctl oom detach id:1234",
             "memcgctl oom detach --removed",
+            "memcgctl oom replay - --rules rules.json",
             "memcgctl tree --oom system.slice",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod prio;
 mod rank;
 mod replace;
+mod replay;
 pub mod rules;
 mod watch;
 
@@ -44,6 +45,7 @@ Examples:
   memcgctl oom rank user.slice                   who would die there now
   memcgctl oom list                              attached policies and their cgroups
   memcgctl oom watch                             decisions, as they are made
+  memcgctl oom replay decisions.jsonl            whom the rules of today would choose
   memcgctl oom detach user.slice
   memcgctl oom detach --removed                  policies of cgroups that are gone"
 )]
@@ -60,6 +62,7 @@ enum Command {
     Detach(detach::Args),
     Prio(prio::Args),
     Rank(rank::Args),
+    Replay(replay::Args),
     Watch(watch::Args),
 }
 
@@ -71,6 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Detach(args) => detach::run(args),
         Command::Prio(args) => prio::run(args),
         Command::Rank(args) => rank::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Watch(args) => watch::run(args),
     }
 }

@@ -24,6 +24,7 @@ use memcgbpf::records::OOM_PREFER;
 use memcgbpf::records::OOM_PROTECTED;
 use memcgbpf::records::OOM_REFUSED;
 use memcgbpf::records::OOM_SMALLER;
+use serde::Deserialize;
 use serde::Serialize;
 
 use crate::record;
@@ -35,7 +36,7 @@ const POLICY: Writer = Writer {
 };
 
 /// How the administrator ranks a cgroup, `enum oom_class`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Killed first
@@ -115,7 +116,7 @@ impl Source {
 }
 
 /// The policy's verdict on a candidate, `enum oom_verdict`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Chosen,

@@ -27,6 +27,7 @@ use memcgbpf::records::OOM_SCOPE_CGROUP;
 use memcgbpf::records::OOM_SCOPE_LARGEST;
 use memcgbpf::records::OOM_SCOPE_PROCESS;
 use memcgbpf::records::OOM_SCOPE_YOUNGEST;
+use serde::Deserialize;
 use serde::Serialize;
 use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
@@ -158,7 +159,7 @@ struct Unset {
 }
 
 /// The processes that a rule or an entry lets an OOM kill, `enum oom_scope`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The process that the kernel would choose: memory, swap and oom_score_adj count
@@ -197,6 +198,7 @@ pub struct Priority {
 
 /// The rules and the entries of a policy.
 pub struct Priorities {
+    pub policy: String,
     pub place: Place,
     pub rules: Vec<Rule>,
     /// By the ids of cgroups.
@@ -502,6 +504,7 @@ impl Table {
             }
         }
         Ok(Priorities {
+            policy: self.policy.clone(),
             place: self.place.clone(),
             rules,
             entries,
@@ -644,7 +647,7 @@ fn read_name(name: &Path) -> Result<(Pattern, Option<Place>)> {
     Ok((text(&cgroup::named(name)?)?.parse()?, None))
 }
 
-#[derive(Clone, Copy, PartialEq, Serialize)]
+#[derive(Clone, Copy, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
     Rule,
@@ -652,7 +655,7 @@ enum Kind {
 }
 
 /// A rule or an entry as it is printed.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Row {
     policy: String,
     policy_path: Option<String>,
@@ -702,6 +705,40 @@ impl Row {
             scope: priority.scope,
         }
     }
+}
+
+/// The rules and the entries in the output of `memcgctl oom prio list --json`, by policy.
+pub fn from_json(text: &[u8]) -> Result<Vec<Priorities>> {
+    let rows: Vec<Row> = serde_json::from_slice(text)?;
+    let mut all: Vec<Priorities> = Vec::new();
+    for row in rows {
+        let same = |of: &Priorities| of.place.id == row.policy_id;
+        let index = all.iter().position(same).unwrap_or_else(|| {
+            all.push(Priorities {
+                policy: row.policy.clone(),
+                place: Place {
+                    id: row.policy_id,
+                    path: row.policy_path.clone(),
+                },
+                rules: Vec::new(),
+                entries: HashMap::new(),
+            });
+            all.len() - 1
+        });
+        let Row { class, scope, .. } = row;
+        match (row.pattern, row.id) {
+            (Some(pattern), _) => all[index].rules.push(Rule {
+                pattern: pattern.parse()?,
+                class,
+                scope,
+            }),
+            (None, Some(id)) => {
+                all[index].entries.insert(id, Priority { class, scope });
+            }
+            (None, None) => bail!("a row has neither a pattern nor an id"),
+        }
+    }
+    Ok(all)
 }
 
 fn list(policies: &Policies<'_>, args: &List) -> Result<()> {

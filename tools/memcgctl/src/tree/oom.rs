@@ -296,6 +296,7 @@ mod tests {
         let scope = Scope::Process;
         let entry = |&(id, class): &(u64, Class)| (id, Priority { class, scope });
         Priorities {
+            policy: format!("p{id}"),
             place: Place { id, path: None },
             rules: rules.iter().map(rule).collect(),
             entries: entries.iter().map(entry).collect(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::super::decision::Candidate;
 use super::super::decision::Class;
 use super::super::decision::Decision;
+use super::super::decision::Source;
 use super::super::decision::Verdict;
 use super::super::decision::Victim;
 use crate::cgroup::Paths;
@@ -109,7 +110,7 @@ fn table(decision: &Decision, paths: &Paths) -> String {
             short_size(candidate.swap),
             short_size(candidate.usage),
             short_size(candidate.gives),
-            class(candidate),
+            class(candidate.class, candidate.source),
             candidate.verdict.words().to_string(),
         ]
     };
@@ -145,8 +146,7 @@ pub fn lost_text(lost: u64, policy: &str, place: &Place) -> String {
 }
 
 /// The class, and its source: "omit (rule 3)".
-fn class(candidate: &Candidate) -> String {
-    let Candidate { class, source, .. } = candidate;
+pub fn class(class: Class, source: Source) -> String {
     match (source.name(), source.rule()) {
         (None, _) => class.to_string(),
         (Some(name), None) => format!("{class} ({name})"),
@@ -371,7 +371,6 @@ pub fn lost_json(lost: u64, policy: &str, place: &Place) -> serde_json::Result<S
 mod tests {
     use super::*;
     use crate::oom::decision::tests::decision;
-    use crate::oom::decision::Source;
 
     fn paths() -> Paths {
         Paths::of([(1, "/"), (10, "/shop"), (11, "/shop/db"), (12, "/shop/hog")])
