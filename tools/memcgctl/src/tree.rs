@@ -77,7 +77,7 @@ pub struct Args {
     /// a path that are not UTF-8 become U+FFFD.
     ///
     /// With --oom, there are more keys: class (prefer, normal, avoid, omit), scope (process, cgroup,
-    /// largest), source (of the class: rule, entry, xattr, or null), rule and pattern (number and
+    /// largest, youngest), source (of the class: rule, entry, xattr, or null), rule and pattern (number and
     /// pattern of a rule), xattr (name of an attribute), from_path and from_id (of the cgroup that has
     /// the rule, the entry or the attribute: this one or an ancestor), ignored_xattr (an attribute of
     /// this cgroup that does not count), owner (its user id), policy, policy_path and policy_id (the

@@ -182,6 +182,15 @@ impl Scope {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Cgroup => "cgroup",
+            Self::Largest => "largest",
+            Self::Youngest => "youngest",
+        }
+    }
+
     pub fn from_number(number: u32) -> Option<Self> {
         [Self::Process, Self::Cgroup, Self::Largest, Self::Youngest]
             .into_iter()
@@ -794,12 +803,7 @@ fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             },
             row.cgroups.to_string(),
             row.class.to_string(),
-            match row.scope {
-                Scope::Process => "process".to_string(),
-                Scope::Cgroup => "cgroup".to_string(),
-                Scope::Largest => "largest".to_string(),
-                Scope::Youngest => "youngest".to_string(),
-            },
+            row.scope.name().to_string(),
             format!(
                 "{} on {}",
                 row.policy,

@@ -208,12 +208,7 @@ impl Standing {
     /// The cells of a table: class, scope, source and policy, for the cgroup with this id.
     pub fn cells(&self, id: u64) -> [String; 4] {
         let dash = || "-".to_string();
-        let scope = match self.scope {
-            Some(Scope::Process) => "process",
-            Some(Scope::Cgroup) => "cgroup",
-            Some(Scope::Largest) => "largest",
-            None => "-",
-        };
+        let scope = self.scope.map_or("-", Scope::name);
         let mut source = match (self.source, self.rule, self.xattr) {
             (_, Some(rule), _) => {
                 let pattern = self.pattern.as_deref().unwrap_or_default();
