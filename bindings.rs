@@ -50,6 +50,7 @@ pub(crate) use kernel::bindings::{
     task_struct,
     CAP_SYS_ADMIN,
     CSS_NO_REF,
+    EOPNOTSUPP,
     PAGE_ALLOC_COSTLY_ORDER, //
 };
 use kernel::ffi;

@@ -56,6 +56,12 @@ const PASS: c_int = 0;
 
 const PASSIVE: u64 = bindings::bpf_oom_policy_flags_BPF_OOM_PASSIVE as u64;
 
+/// Linux 7.2 has no name for this error in Rust.
+fn eopnotsupp() -> Error {
+    // CAST: The numbers of errors are small.
+    Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
+}
+
 /// The type of the function that the kernel calls for an OOM.
 pub type Handler = unsafe extern "C" fn(oc: *mut bindings::oom_control) -> bool;
 
@@ -351,7 +357,7 @@ fn check_cgroup(id: u64) -> Result {
         has_own(&*Cgroup::from_id(id)?)
     };
     if MemCgroup::disabled() || !has_own {
-        return Err(EOPNOTSUPP);
+        return Err(eopnotsupp());
     }
     Ok(())
 }
@@ -538,7 +544,7 @@ pub fn request_oom(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Resul
         return Err(EPERM);
     }
     if memcg.is_some_and(|memcg| memcg.dfl_cgroup().is_none()) {
-        return Err(EOPNOTSUPP);
+        return Err(eopnotsupp());
     }
     let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
     // SAFETY: The memory cgroup stays referenced while the function waits for the worker.
