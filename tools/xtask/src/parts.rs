@@ -38,8 +38,10 @@ pub enum Part {
     Plain,
     /// The module that counts the lines that are reached
     Coverage,
-    /// A livepatch of out_of_memory(), for a test of the module for Debian's kernel
+    /// A livepatch of out_of_memory(), for the test of the module's hook into a stock kernel
     Livepatch,
+    /// BPF programs that trace out_of_memory(), for the same test
+    Tracer,
     Policies,
     Examples,
     /// memcgctl, its manual pages and completions, and what the tests of policies run
@@ -157,6 +159,7 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
         Part::Coverage => module(log, &kernel, &part.dir(name), &["BPF_MEMCONTROL_GCOV=1"]),
         Part::Livepatch => log.run(&mut kbuild(&kernel, "stock/livepatch", &part.dir(name))?),
         Part::Policies | Part::Examples => bpf(log, &kernel, &part.name()),
+        Part::Tracer => tracer(log, &kernel),
         Part::Bench => bench(log, &kernel),
         Part::CgroupSelftests => selftests::build_cgroup(log, &kernel),
         Part::Doc => doc(log, &kernel),
@@ -420,6 +423,18 @@ pub fn vmlinux_h(kernel: &Kernel, header: &Path) -> Result<()> {
     bpftool.args(["btf", "dump", "file", "/kernel/vmlinux", "format", "c"]);
     fs::write(header, root::output(&mut bpftool)?)
         .with_context(|| format!("cannot write {}", header.display()))
+}
+
+fn tracer(log: &Log, kernel: &Kernel) -> Result<()> {
+    let dir = for_kernel("tracer", kernel)?;
+    vmlinux_h(kernel, &dir.join("vmlinux.h"))?;
+    let source = layout::top("stock/tracer.bpf.c");
+    log.run(&mut clang_bpf(
+        kernel,
+        &source,
+        &dir,
+        &dir.join("tracer.bpf.o"),
+    ))
 }
 
 fn bench(log: &Log, kernel: &Kernel) -> Result<()> {
