@@ -14,7 +14,7 @@ help:
 	@echo '  demo         boot a guest, walk its cgroups through the kfuncs, take an OOM without and with a policy'
 	@echo "  demo-stock   boot a guest with Debian's own kernel, take an OOM without and with a policy; builds no kernel"
 	@echo '  test         boot guests and run all tests, or those that T names; writes build/junit.xml'
-	@echo '  test-debug   test, stress, fuzz and fail allocations on kernels with kCFI, KCSAN and KASAN; builds three kernels'
+	@echo '  test-debug   test, stress, fuzz and fail allocations on kernels with kCFI, KCSAN and KASAN; builds four kernels'
 	@echo '  bench        count instructions: kfuncs in C and in Rust, walks over cgroups, OOMs; builds four kernels'
 	@echo '  shell        a shell in a guest with the module loaded'
 	@echo '  reload       build the module and exchange it in the guest of "make shell"'

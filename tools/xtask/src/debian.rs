@@ -154,6 +154,7 @@ fn describe(build: PathBuf) -> Result<Kernel> {
         mm: None,
         build,
         compiler: Compiler::Debian,
+        patched: false,
     })
 }
 

@@ -131,6 +131,8 @@ pub struct Kernel {
     pub mm: Option<PathBuf>,
     pub build: PathBuf,
     pub compiler: Compiler,
+    /// Whether the source has the patches.
+    pub patched: bool,
 }
 
 impl Kernel {
@@ -284,6 +286,7 @@ impl Kernels {
             mm: None,
             build,
             compiler: spec.compiler,
+            patched: spec.patches,
         })
     }
 
@@ -354,6 +357,7 @@ impl Kernels {
             mm: None,
             build: layout::cache(build),
             compiler: spec.compiler,
+            patched: true,
         };
         if let Some(like) = &spec.like {
             let like = self.get(like)?;

@@ -18,7 +18,6 @@ use serde::Deserialize;
 use crate::cache;
 use crate::cache::Key;
 use crate::debian;
-use crate::kernel::Compiler;
 use crate::kernel::Kernel;
 use crate::kernel::Kernels;
 use crate::layout;
@@ -141,9 +140,7 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
             return install_crates(&kernel, &["memcgoom", "testkit"], &["memcgoom", "oomproc"])
         }
         Part::Bpftool => return bpftool(&kernel),
-        Part::Module if kernel.compiler == Compiler::Debian => {
-            return stock_module(&kernel, &part.dir(name));
-        }
+        Part::Module if !kernel.patched => return stock_module(&kernel, &part.dir(name)),
         _ if name == "guest" => format!("building {}", part.name()),
         _ => format!("building {} for the kernel {name}", part.name()),
     };
