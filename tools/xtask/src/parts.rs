@@ -203,9 +203,16 @@ fn stock_module(kernel: &Kernel, dir: &str) -> Result<()> {
     for_kernel(dir, kernel)?;
     // make would take a linked module, which is newer than its objects, for its own.
     let kbuild = format!("{dir}/kbuild");
+    let libbpf = format!("{dir}/libbpf");
+    step("building libbpf for pahole", |log| {
+        build_libbpf(log, kernel, &libbpf)
+    })?;
     step("building the module for a stock kernel", |log| {
-        let arguments = ["BPF_MEMCONTROL_STOCK=1", "KBUILD_MODPOST_WARN=1"];
-        module(log, kernel, &kbuild, &arguments)
+        let mut make = self::kbuild(kernel, "", &kbuild)?;
+        make.arg("CONFIG_RUST_BPF_MEMCONTROL=m")
+            .args(["BPF_MEMCONTROL_STOCK=1", "KBUILD_MODPOST_WARN=1"])
+            .env("LD_LIBRARY_PATH", format!("/src/build/{libbpf}"));
+        log.run(&mut make)
     })?;
     // A step of its own: modpost's warnings would hide its complaints.
     step("linking it to what the kernel does not export", |log| {
@@ -221,6 +228,23 @@ fn stock_module(kernel: &Kernel, dir: &str) -> Result<()> {
         )?;
         Ok(fs::rename(&new, new.with_extension(""))?)
     })
+}
+
+/// Builds the kernel's own libbpf, by which pahole tells what types of a module the kernel has. libbpf
+/// 1.5, which is Debian's, takes structs like `task_struct` of a Linux 7.2 for other ones. The module
+/// then brings its own, and the verifier refuses to pass the kernel's to it.
+fn build_libbpf(log: &Log, kernel: &Kernel, dir: &str) -> Result<()> {
+    fs::create_dir_all(layout::build(dir))?;
+    log.run(
+        kernel
+            .command("make")
+            .args(["-s", "-C", "/linux/tools/lib/bpf"])
+            .args([
+                format!("OUTPUT=/src/build/{dir}/"),
+                format!("-j{}", layout::cpus()),
+                format!("/src/build/{dir}/libbpf.so"),
+            ]),
+    )
 }
 
 /// Fails unless KCSAN sees the accesses of the module.
