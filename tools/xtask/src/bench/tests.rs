@@ -252,7 +252,7 @@ fn each_limit_is_checked() {
         (
             // The third run has the policy "priority".
             guests().replace_nth("kill-10000", 2, "chosen=9000000 1000500", "chosen=9000000 2410500"),
-            "a choice by priority takes 241 instructions for each of 10,000 cgroups, and the limit is 240",
+            "a choice by priority takes 241 instructions for each of 10,000 cgroups, and the limit is 185",
         ),
         (
             guests().replace_nth("kill-tree", 0, "chosen=9000000 400500", "chosen=9000000 420500"),
