@@ -13,6 +13,7 @@
  * but not by page cache. A class may come with another scope (enum oom_scope).
  */
 #include "oom_policy.bpf.h"
+#include "oom_preference.bpf.h"
 #include "oom_rules.bpf.h"
 
 /* No entry has a class that is lower. */
@@ -55,39 +56,10 @@ static int domain_level;
 /* The owner of the memory cgroup that is out of memory. */
 static uid_t domain_owner;
 
-static char preference[2];
-
 #define STANDING(depth)	(&standings[(depth) & (OOM_MAX_DEPTH - 1)])
 #define AT(depth)	(&rules_at[(depth) & (OOM_MAX_DEPTH - 1)])
 
-static uid_t owner_of(struct cgroup *cgrp)
-{
-	struct kernfs_iattrs *attributes = cgrp->kn->iattr;
-
-	return attributes ? attributes->ia_uid.val : 0;
-}
-
-static bool has_preferences(struct cgroup *cgrp)
-{
-	struct kernfs_iattrs *attributes = cgrp->kn->iattr;
-
-	return attributes && attributes->xattr_limits.nr_xattrs.counter;
-}
-
-static __always_inline bool prefers(struct cgroup *cgrp, const char *name)
-{
-	struct bpf_dynptr value;
-	int ret;
-
-	bpf_dynptr_from_mem(preference, sizeof(preference), 0, &value);
-	ret = bpf_cgroup_read_xattr(cgrp, name, &value);
-	return ret > 0 && preference[0] == '1';
-}
-
-/*
- * The class in the extended attributes of the cgroup, which systemd-oomd reads, too. It
- * counts only if the owner of the cgroup may speak for the whole domain.
- */
+/* The class in the extended attributes, if the cgroup's owner may speak for the whole domain. */
 __noinline int preferred_class(u64 id)
 {
 	struct cgroup *cgrp = bpf_cgroup_from_id(id);
@@ -96,15 +68,9 @@ __noinline int preferred_class(u64 id)
 
 	if (!cgrp)
 		return OOM_NORMAL;
-	owner = owner_of(cgrp);
-	if (!owner || owner == domain_owner) {
-		if (prefers(cgrp, "user.oomd_omit"))
-			class = OOM_OMIT;
-		else if (prefers(cgrp, "user.oomd_avoid"))
-			class = OOM_AVOID;
-		else if (prefers(cgrp, "user.oomd_prefer"))
-			class = OOM_PREFER;
-	}
+	owner = cgroup_owner(cgrp);
+	if (!owner || owner == domain_owner)
+		class = cgroup_preference(cgrp);
 	bpf_cgroup_release(cgrp);
 	return class;
 }
@@ -134,7 +100,7 @@ static __noinline bool find_standing(struct cgroup *cgrp, u32 rule,
 		standing->rule = rule;
 		return true;
 	}
-	class = has_preferences(cgrp) ? preferred_class(id) : OOM_NORMAL;
+	class = cgroup_has_attributes(cgrp) ? preferred_class(id) : OOM_NORMAL;
 	if (class == OOM_NORMAL)
 		return false;
 	standing->class = class;
@@ -185,7 +151,7 @@ static __noinline int oom_begin(struct mem_cgroup *memcg, const struct oom_rule_
 		}
 	}
 	bpf_for_each_map_elem(&priorities, note_entry, NULL, 0);
-	domain_owner = owner_of(memcg->css.cgroup);
+	domain_owner = cgroup_owner(memcg->css.cgroup);
 	standings[0] = (struct standing){};
 	cgrp = bpf_cgroup_from_id(memcg->css.cgroup->kn->id);
 	if (!cgrp)
@@ -305,7 +271,7 @@ static s32 oom_limit(struct cgroup *cgrp, u64 depth)
 {
 	s32 highest = STANDING(depth - 1)->class;
 
-	if (has_preferences(cgrp))
+	if (cgroup_has_attributes(cgrp))
 		return OOM_PREFER;
 	if (highest_entry > highest)
 		highest = highest_entry;

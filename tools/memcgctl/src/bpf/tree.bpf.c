@@ -12,7 +12,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include "memcg.bpf.h"
-#include "oom_decision.h"
+#include "oom_preference.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -23,34 +23,6 @@ struct {
 
 /* The number of cgroups, including those for which the array had no room. */
 u32 visited;
-
-static char preference[2];
-
-static __always_inline bool prefers(struct cgroup *cgrp, const char *name)
-{
-	struct bpf_dynptr value;
-
-	bpf_dynptr_from_mem(preference, sizeof(preference), 0, &value);
-	return bpf_cgroup_read_xattr(cgrp, name, &value) > 0 && preference[0] == '1';
-}
-
-/* As policies/priority.bpf.c reads them. */
-static void read_preference(struct cgroup *cgrp, struct cgroup_record *record)
-{
-	struct kernfs_iattrs *attributes = cgrp->kn->iattr;
-
-	if (!attributes)
-		return;
-	record->owner = attributes->ia_uid.val;
-	if (!attributes->xattr_limits.nr_xattrs.counter)
-		return;
-	if (prefers(cgrp, "user.oomd_omit"))
-		record->preference = OOM_OMIT;
-	else if (prefers(cgrp, "user.oomd_avoid"))
-		record->preference = OOM_AVOID;
-	else if (prefers(cgrp, "user.oomd_prefer"))
-		record->preference = OOM_PREFER;
-}
 
 SEC("iter.s/cgroup")
 int walk(struct bpf_iter__cgroup *ctx)
@@ -72,8 +44,9 @@ int walk(struct bpf_iter__cgroup *ctx)
 	record->cgroup_id = cgrp->kn->id;
 	record->level = cgrp->level;
 	bpf_probe_read_kernel_str(record->name, sizeof(record->name), cgrp->kn->name);
-
-	read_preference(cgrp, record);
+	record->owner = cgroup_owner(cgrp);
+	if (cgroup_has_attributes(cgrp))
+		record->preference = cgroup_preference(cgrp);
 
 	memcg = bpf_get_mem_cgroup(&cgrp->self);
 	if (!memcg)

@@ -19,6 +19,7 @@ use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
 use libbpf_rs::OpenObject;
 use libbpf_rs::ProgramInput;
+use libbpf_rs::ProgramMut;
 use memcgbpf::records::bpf_oom_policy_info;
 use nix::errno::Errno;
 use zerocopy::FromZeros;
@@ -158,37 +159,15 @@ impl<'storage> Policies<'storage> {
 
     /// Asks the kernel. A process may not see the directories of all cgroups that exist.
     fn cgroup_exists(&self, cgroup_id: u64) -> Result<bool> {
-        let mut context = bpf_oom_policy_info {
-            cgroup_id,
-            ..FromZeros::new_zeroed()
-        };
-        let input = ProgramInput {
-            context_in: Some(context.as_mut_bytes()),
-            ..Default::default()
-        };
-        let program = &self.skel.progs.cgroup_exists;
-        let output = program
-            .test_run(input)
+        let (_, exists) = ask(&self.skel.progs.cgroup_exists, cgroup_id)
             .context("cannot ask the kernel for a cgroup")?;
-        Ok(output.return_value != 0)
+        Ok(exists != 0)
     }
 
     fn next(&self, cgroup_id: u64) -> Result<Option<Policy>> {
-        let mut context = bpf_oom_policy_info {
-            cgroup_id,
-            ..FromZeros::new_zeroed()
-        };
-        let input = ProgramInput {
-            context_in: Some(context.as_mut_bytes()),
-            ..Default::default()
-        };
-        let output = self
-            .skel
-            .progs
-            .next_policy
-            .test_run(input)
+        let (context, returned) = ask(&self.skel.progs.next_policy, cgroup_id)
             .context("cannot ask the module for its OOM policies")?;
-        match output.return_value as i32 {
+        match returned {
             0 => record::read::<bpf_oom_policy_info>(context.as_bytes(), &MODULE)
                 .map(|info| Some(info.into())),
             error => match Errno::from_raw(-error) {
@@ -199,6 +178,20 @@ impl<'storage> Policies<'storage> {
             },
         }
     }
+}
+
+/// Runs a program on a cgroup. Returns what it filled in, and what it returned.
+fn ask(program: &ProgramMut<'_>, cgroup_id: u64) -> libbpf_rs::Result<(bpf_oom_policy_info, i32)> {
+    let mut context = bpf_oom_policy_info {
+        cgroup_id,
+        ..FromZeros::new_zeroed()
+    };
+    let input = ProgramInput {
+        context_in: Some(context.as_mut_bytes()),
+        ..Default::default()
+    };
+    let returned = program.test_run(input)?.return_value as i32;
+    Ok((context, returned))
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ const DEFAULT: Priority = Priority {
     scope: Scope::Process,
 };
 
-/// The class of a cgroup and its source. All is `None` where no policy governs; only the policy is known if that
-/// does not use priorities.
+/// The class of a cgroup and its source. All is `None` where no policy governs; only the policy is
+/// known if that does not use priorities.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Standing {
     class: Option<Class>,
