@@ -14,7 +14,7 @@ use crate::results::State;
 // A complaint of the kernel's fails a run whose tests all pass. The list is BPF CI's, and more.
 static SPLAT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        "BUG:|BUG at|WARNING:|Oops|UBSAN|lockdep|INFO: possible|INFO: suspicious\
+        "BUG:|BUG at|WARNING:|Oops|UBSAN|lockdep[ :]|INFO: possible|INFO: suspicious\
          |soft lockup|rcu.*stall|blocked for more than|Kernel panic|general protection\
          |unable to handle|CFI failure|new suspected memory leaks|ODEBUG:",
     )
@@ -114,6 +114,8 @@ mod tests {
     fn a_log_without_splats_is_clean() {
         assert!(is_clean("[    1.0] Linux version 7.3"));
         assert!(is_clean("[    1.0] rcu: RCU lockdep checking is enabled."));
+        // In the stack of an OOM's report.
+        assert!(is_clean("[    1.0]  ? lockdep_hardirqs_on+0x7c/0x110"));
     }
 
     #[test]
