@@ -99,8 +99,14 @@ static bool oom_spares(struct mem_cgroup *memcg, u64 depth, const struct oom_rul
 static s32 oom_limit(struct cgroup *cgrp, u64 depth);
 
 /*
+ * The policy defines this function. It returns false if oom_is_spared() is false for all
+ * memory cgroups at this depth, whose parent was entered. Must be cheap.
+ */
+static bool oom_may_spare(u64 depth, const struct oom_rule_table *table);
+
+/*
  * The policy defines this function. It returns whether a memory cgroup is of a lower class
- * than the one that is searched for. Must be cheap: it is called for small ones.
+ * than the one that is searched for.
  *
  * Runs in an RCU read-side critical section.
  */
@@ -150,6 +156,9 @@ struct oom_level {
 	u64 most;		/* bytes that the largest one of search_class gives */
 	u64 left_out;		/* bytes that a child without a place may give, at most */
 	u64 others;		/* bytes of the children that do not count for this class */
+	u64 small;		/* bytes that the small children may give, at most */
+	u64 unasked;		/* bytes of small ones, here and below, that perhaps do not count */
+	bool asks;		/* is to tell which of the small children count */
 };
 
 static struct oom_level levels[OOM_MAX_DEPTH];
@@ -162,6 +171,13 @@ static struct oom_level levels[OOM_MAX_DEPTH];
 static s32 search_class;
 static bool put_off, last_try;
 static bool counting; /* the children of a memory cgroup may be compared more than once */
+
+/*
+ * Small memory cgroups that are spared do not count, but to ask the policy about each takes
+ * long. Mostly it does not matter, because the nodes on the way down go first even if no
+ * small one counts. If it does matter, the search is unsure, and begins again, asking.
+ */
+static bool asking, unsure;
 
 /* The memory that may be used where the OOM is: oom_score_adj is in thousandths of it. */
 static u64 oom_total_pages;
@@ -284,21 +300,24 @@ __noinline int oom_insert(u64 depth, const struct oom_node *node)
 }
 
 /*
- * Lowers the node that the search is at: it gives fewer bytes than it seemed. Not a
- * second time after another node has become the next one at @depth because of it.
- * Returns whether one has.
+ * Lowers the node that the search is at: it gives fewer bytes than it seemed, perhaps
+ * even fewer by @unasked. Not a second time after another node has become the next one at
+ * @depth because of it. Returns whether one has, or would have if @unasked bytes count.
  */
-__noinline int oom_lower(u64 depth, u64 bytes)
+__noinline int oom_lower(u64 depth, u64 bytes, u64 unasked)
 {
 	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
 	u32 at = level->next & (OOM_CANDIDATES - 1);
+	u64 most = bytes + unasked, gives;
 	static struct oom_node node;
+	bool last;
 	int i;
 
 	node = level->nodes[at];
-	if (!bytes || node.weighed || last_try || level->next >= level->count)
+	if (!most || node.weighed || last_try || level->next >= level->count)
 		return false;
-	node.row.gives -= bytes < node.row.gives ? bytes : node.row.gives;
+	gives = node.row.gives;
+	node.row.gives -= most < gives ? most : gives;
 	bpf_for(i, 0, OOM_CANDIDATES) {
 		if (i <= level->next)
 			continue;
@@ -308,8 +327,15 @@ __noinline int oom_lower(u64 depth, u64 bytes)
 		at = i;
 	}
 	node.weighed = at != level->next;
+	last = at + 1 == level->count && node.row.gives < level->left_out;
+	if ((unasked && (node.weighed || last)) || (level->unasked && last)) {
+		unsure = true;
+		return true;
+	}
+	if (!node.weighed && !last)
+		node.row.gives = gives - (bytes < gives ? bytes : gives);
 	level->nodes[at & (OOM_CANDIDATES - 1)] = node;
-	if (at + 1 == level->count && node.row.gives < level->left_out) {
+	if (last) {
 		put_off = true;
 		level->count--;
 		return true;
@@ -319,11 +345,11 @@ __noinline int oom_lower(u64 depth, u64 bytes)
 
 /*
  * The nodes from @depth up to the top, which the search has entered one in another,
- * give fewer bytes than they seemed. When the search comes back to a node that has
- * moved, those above it were lowered already. Returns whether the search has to go on
- * with another node.
+ * give fewer bytes than they seemed, perhaps even fewer by @unasked. When the search comes
+ * back to a node that has moved, those above it were lowered already. Returns whether the
+ * search has to go on with another node.
  */
-static __noinline bool oom_lower_all(u64 depth, u64 bytes)
+static __noinline bool oom_lower_all(u64 depth, u64 bytes, u64 unasked)
 {
 	struct oom_level *level;
 	bool moved = false;
@@ -335,10 +361,11 @@ static __noinline bool oom_lower_all(u64 depth, u64 bytes)
 		level = &levels[(depth - i) & (OOM_MAX_DEPTH - 1)];
 		if (level->nodes[level->next & (OOM_CANDIDATES - 1)].weighed)
 			break;
-		if (oom_lower(depth - i, bytes)) {
+		if (oom_lower(depth - i, bytes, unasked)) {
 			at_depth = depth - i;
 			moved = true;
 		}
+		unasked += level->unasked;
 	}
 	return moved;
 }
@@ -392,7 +419,8 @@ static __noinline int oom_compare(struct cgroup_subsys_state *css, u64 depth,
 	/* Most need no closer look: they cannot give more than they have. */
 	gives = (seen->memory.usage.counter + seen->swap.usage.counter) * PAGE_SIZE;
 	if (oom_is_small(level, gives) && oom_limit(css->cgroup, depth) == search_class &&
-	    !oom_is_spared(css, depth, table)) {
+	    !(level->asks && oom_is_spared(css, depth, table))) {
+		level->small += gives;
 		oom_leave_out(level, gives);
 		return 0;
 	}
@@ -447,6 +475,7 @@ static __noinline int oom_compare_children(struct mem_cgroup *memcg, u64 depth,
 					   const struct oom_rule_table *table)
 {
 	struct oom_level *level = &levels[depth & (OOM_MAX_DEPTH - 1)];
+	bool may_spare = oom_may_spare(depth, table);
 	struct cgroup_subsys_state *css;
 
 	level->count = 0;
@@ -455,10 +484,14 @@ static __noinline int oom_compare_children(struct mem_cgroup *memcg, u64 depth,
 	level->most = 0;
 	level->left_out = 0;
 	level->others = 0;
+	level->small = 0;
+	level->asks = asking && may_spare;
 	bpf_rcu_read_lock();
 	bpf_for_each(css, css, &memcg->css, BPF_CGROUP_ITER_CHILDREN)
 		oom_compare(css, depth, table);
 	bpf_rcu_read_unlock();
+	if (may_spare && !asking)
+		level->unasked += level->small;
 	oom_cut(depth);
 	return 0;
 }
@@ -597,7 +630,8 @@ static void oom_recall(struct mem_cgroup *memcg, u64 depth, const struct oom_nod
 	again = *node;
 	bpf_rcu_read_lock();
 	oom_judge(memcg, depth, &again, table);
-	oom_enter(memcg, depth, table);
+	if (node->part != OOM_PROCESSES)
+		oom_enter(memcg, depth, table);
 	bpf_rcu_read_unlock();
 }
 
@@ -608,7 +642,7 @@ static __noinline void oom_give_up(struct oom_level *level, u64 depth)
 
 	level->next++;
 	if (depth)
-		oom_lower_all(depth - 1, bytes);
+		oom_lower_all(depth - 1, bytes, level->unasked);
 }
 
 /* Tries the next node. */
@@ -639,17 +673,18 @@ static __noinline int oom_step(struct oom_control *oc, const struct oom_rule_tab
 	}
 	if (node->part == OOM_CHILDREN) {
 		__builtin_memset(&below->last, 0, sizeof(below->last));
+		below->unasked = 0;
 		oom_compare_children(memcg, depth + 1, table);
 		if (!below->count) {
 			oom_give_up(level, depth);
-		} else if (!oom_lower_all(depth, below->others)) {
+		} else if (!oom_lower_all(depth, below->others, below->unasked)) {
 			if (depth)
 				oom_mark(&node->row, OOM_ENTERED);
 			at_depth = depth + 1;
 		}
 	} else if (node->part == OOM_WHOLE && node->row.class < search_class) {
 		level->next++; /* it was here for the sake of a cgroup below */
-	} else if (node->part == OOM_WHOLE || !oom_lower_all(depth, oom_discount(memcg))) {
+	} else if (node->part == OOM_WHOLE || !oom_lower_all(depth, oom_discount(memcg), 0)) {
 		if (oom_try(oc, memcg, node) < 0)
 			oom_give_up(level, depth);
 	}
@@ -675,15 +710,25 @@ static __noinline int oom_next(const struct oom_rule_table *table)
 			return 0;
 	}
 	above->next++;
+	above->unasked += level->unasked;
 	at_depth = depth - 1;
 	return 0;
+}
+
+/* Begins the search at the node that is out of memory. */
+static void oom_start(const struct oom_node *node)
+{
+	levels[0].nodes[0] = *node;
+	levels[0].count = 1;
+	levels[0].next = 0;
+	levels[0].unasked = 0;
+	at_depth = 0;
 }
 
 /* Searches below @domain for candidates of search_class. */
 static __noinline int oom_search_class(struct oom_control *oc, struct mem_cgroup *domain,
 				       const struct oom_rule_table *table)
 {
-	struct oom_level *top = &levels[0];
 	static struct oom_node node;
 	int i;
 
@@ -704,10 +749,7 @@ static __noinline int oom_search_class(struct oom_control *oc, struct mem_cgroup
 	if (node.highest < search_class && search_class > OOM_AVOID)
 		return 0;
 
-	top->nodes[0] = node;
-	top->count = 1;
-	top->next = 0;
-	at_depth = 0;
+	oom_start(&node);
 	/* The bound is for the verifier: each step tries one of the nodes. */
 	bpf_for(i, 0, 1 << 23) {
 		struct oom_level *level = &levels[at_depth & (OOM_MAX_DEPTH - 1)];
@@ -720,6 +762,14 @@ static __noinline int oom_search_class(struct oom_control *oc, struct mem_cgroup
 			break;
 		if (decision.chosen_cgroup_id)
 			break;
+		if (unsure) {
+			unsure = false;
+			asking = true;
+			put_off = false;
+			if (counting)
+				decision.nr_candidates = 0;
+			oom_start(&node);
+		}
 	}
 	counting = false;
 	return 0;
@@ -735,6 +785,8 @@ static void oom_search(struct oom_control *oc, struct mem_cgroup *domain,
 	/* Adds the batches of the CPUs to the figures, for all cgroups below as well. */
 	bpf_mem_cgroup_flush_stats(domain);
 	counting = true;
+	asking = false;
+	unsure = false;
 	bpf_for(i, 0, 2 * (OOM_PREFER - OOM_AVOID + 1)) {
 		search_class = OOM_PREFER - i / 2;
 		last_try = i & 1;

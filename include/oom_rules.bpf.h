@@ -457,6 +457,8 @@ __noinline int oom_rules_enter_name(const struct oom_rule_table *table __arg_non
 			child->prefixes |= table->prefixes[w];
 		next = oom_rules_next(table, w, positions, positions & table->any[w], &ends);
 		child->other_rule = oom_rules_rule(table, w, ends, child->other_rule);
+		if (!next)
+			continue;
 		for (i = 0; i < OOM_RULE_CLASSES; i++)
 			classes[i] |= next & table->classes[i][w];
 	}

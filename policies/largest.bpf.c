@@ -117,10 +117,15 @@ static __noinline bool oom_spares(struct mem_cgroup *top, u64 depth,
 	return spares;
 }
 
+static bool oom_may_spare(u64 depth, const struct oom_rule_table *table)
+{
+	return false; /* to protect small cgroups makes no difference */
+}
+
 static bool oom_is_spared(struct cgroup_subsys_state *css, u64 depth,
 			  const struct oom_rule_table *table)
 {
-	return false; /* to protect small cgroups makes no difference */
+	return false;
 }
 
 static s32 oom_limit(struct cgroup *cgrp, u64 depth)

@@ -146,8 +146,10 @@ static __noinline int oom_begin(struct mem_cgroup *memcg, const struct oom_rule_
 	if (table) {
 		bpf_for(level, 0, OOM_RULE_WORDS) {
 			if (table->classes[OOM_OMIT - OOM_OMIT][level] ||
-			    table->classes[OOM_AVOID - OOM_OMIT][level])
+			    table->classes[OOM_AVOID - OOM_OMIT][level]) {
 				spares_some = true;
+				break;
+			}
 		}
 	}
 	bpf_for_each_map_elem(&priorities, note_entry, NULL, 0);
@@ -250,17 +252,28 @@ static __noinline bool oom_spares(struct mem_cgroup *memcg, u64 depth,
 	return spares;
 }
 
+/* Whether a rule may match a child of the memory cgroup at this depth. */
+static bool has_rules(u64 depth, const struct oom_rule_table *table)
+{
+	const struct oom_rules_at *at = AT(depth);
+
+	return table && (at->names || at->prefixes || at->other_rule);
+}
+
+static bool oom_may_spare(u64 depth, const struct oom_rule_table *table)
+{
+	return spares_some && (has_entries || has_rules(depth - 1, table) ||
+			       STANDING(depth - 1)->class < search_class);
+}
+
 static bool oom_is_spared(struct cgroup_subsys_state *css, u64 depth,
 			  const struct oom_rule_table *table)
 {
-	const struct oom_rules_at *above = AT(depth - 1);
 	static struct standing standing;
 	u32 rule = 0;
 
-	if (!spares_some)
-		return false;
-	if (table && (above->names || above->prefixes || above->other_rule))
-		rule = oom_rules_look(table, above, css->cgroup->kn).rule;
+	if (has_rules(depth - 1, table))
+		rule = oom_rules_look(table, AT(depth - 1), css->cgroup->kn).rule;
 	standing = *STANDING(depth - 1);
 	if (rule || has_entries)
 		find_standing(css->cgroup, rule, table, &standing);
