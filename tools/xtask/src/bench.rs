@@ -73,6 +73,7 @@ struct Limits {
     choice_by_priority: f64,
     choice_in_tree: f64,
     rules: f64,
+    rules_in_tree: f64,
     kfunc: Vec<Kfunc>,
 }
 

@@ -176,13 +176,16 @@ fn check(rows: &[Row], limits: &Limits, report: &mut Report) {
             }
         }
     }
-    for (with, without) in [(RULES, PRIORITY), ("256 rules, tree", "priority, tree")] {
+    for (with, without, limit) in [
+        (RULES, PRIORITY, limits.rules),
+        ("256 rules, tree", "priority, tree", limits.rules_in_tree),
+    ] {
         if let (Some((more, _)), Some((instructions, _))) = (choice(with), choice(without)) {
-            if more > limits.rules * instructions {
+            if more > limit * instructions {
                 report.problem(format!(
                     "256 rules add {:.0} % to a choice ({with}), and the limit is {:.0} %",
                     (more / instructions - 1.0) * 100.0,
-                    (limits.rules - 1.0) * 100.0
+                    (limit - 1.0) * 100.0
                 ));
             }
         }

@@ -259,8 +259,12 @@ fn each_limit_is_checked() {
             "a choice by largest, tree takes 42 instructions for each of 10,000 cgroups, and the limit is 41",
         ),
         (
+            guests().replace_nth("kill-10000", 3, "chosen=9000000 1000500", "chosen=9000000 1120500"),
+            "256 rules add 12 % to a choice (256 rules), and the limit is 10 %",
+        ),
+        (
             guests().replace_nth("kill-tree", 2, "chosen=9000000 400500", "chosen=9000000 900500"),
-            "256 rules add 125 % to a choice (256 rules, tree), and the limit is 100 %",
+            "256 rules add 125 % to a choice (256 rules, tree), and the limit is 50 %",
         ),
     ] {
         assert_eq!(guests.problems(), [problem]);
