@@ -170,7 +170,7 @@ static struct oom_level levels[OOM_MAX_DEPTH];
  */
 static s32 search_class;
 static bool put_off, last_try;
-static bool counting; /* the children of a memory cgroup may be compared more than once */
+static u32 compared; /* the memory cgroups that a search for a class has seen */
 
 /*
  * Small memory cgroups that are spared do not count, but to ask the policy about each takes
@@ -413,8 +413,8 @@ static __noinline int oom_compare(struct cgroup_subsys_state *css, u64 depth,
 
 	if (!css->nr_populated_csets && !css->nr_populated_children)
 		return 0;
-	if (counting && !level->last.row.cgroup_id)
-		decision.nr_candidates++;
+	if (!level->last.row.cgroup_id)
+		compared++;
 
 	/* Most need no closer look: they cannot give more than they have. */
 	gives = (seen->memory.usage.counter + seen->swap.usage.counter) * PAGE_SIZE;
@@ -723,6 +723,7 @@ static void oom_start(const struct oom_node *node)
 	levels[0].next = 0;
 	levels[0].unasked = 0;
 	at_depth = 0;
+	compared = 0;
 }
 
 /* Searches below @domain for candidates of search_class. */
@@ -766,12 +767,11 @@ static __noinline int oom_search_class(struct oom_control *oc, struct mem_cgroup
 			unsure = false;
 			asking = true;
 			put_off = false;
-			if (counting)
-				decision.nr_candidates = 0;
 			oom_start(&node);
 		}
 	}
-	counting = false;
+	if (compared > decision.nr_candidates)
+		decision.nr_candidates = compared;
 	return 0;
 }
 
@@ -784,7 +784,6 @@ static void oom_search(struct oom_control *oc, struct mem_cgroup *domain,
 	oom_begin(domain, table);
 	/* Adds the batches of the CPUs to the figures, for all cgroups below as well. */
 	bpf_mem_cgroup_flush_stats(domain);
-	counting = true;
 	asking = false;
 	unsure = false;
 	bpf_for(i, 0, 2 * (OOM_PREFER - OOM_AVOID + 1)) {
