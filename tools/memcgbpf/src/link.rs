@@ -2,10 +2,13 @@
 
 //! Links, and struct_ops maps on their way into one.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 use std::ptr::NonNull;
 
@@ -52,6 +55,14 @@ pub fn open(id: u32) -> io::Result<OwnedFd> {
 pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: The function takes no pointer.
     checked(unsafe { libbpf_sys::bpf_link_detach(link.as_raw_fd()) }).map(drop)
+}
+
+/// Pins the link on a file of a bpffs.
+#[expect(unsafe_code)]
+pub fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: The path is valid for the call.
+    checked(unsafe { libbpf_sys::bpf_obj_pin(link.as_raw_fd(), path.as_ptr()) }).map(drop)
 }
 
 /// Makes the link hold the map `new` instead of `old`; fails if it does not hold `old`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Programs that are loaded instruction by instruction, without an object.
+//! Programs that are loaded instruction by instruction, without an object, and what they hold.
 
 use std::ffi::c_int;
 use std::ffi::CStr;
@@ -68,6 +68,15 @@ pub fn load(
     };
     // SAFETY: The kernel has just opened the file descriptor for this call.
     unsafe { opened(ret) }
+}
+
+/// Makes a program hold a map that it does not use.
+#[expect(unsafe_code)]
+pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: The options may be null.
+    let ret =
+        unsafe { libbpf_sys::bpf_prog_bind_map(program.as_raw_fd(), map.as_raw_fd(), ptr::null()) };
+    checked(ret).map(drop)
 }
 
 /// Runs a program as the kernel tests programs of its type: on `packet`, unless that is empty.

@@ -219,6 +219,30 @@ impl Paths {
     }
 }
 
+/// The mounted hierarchy.
+pub struct Hierarchy {
+    top: PathBuf,
+}
+
+impl Hierarchy {
+    pub fn find() -> Result<Self> {
+        let mounts = mounts("cgroup2")?;
+        Ok(Self {
+            top: top(&mounts)?.clone(),
+        })
+    }
+
+    /// The id of the cgroup that has a path now, if there is one.
+    pub fn id(&self, path: &str) -> Result<Option<u64>> {
+        let dir = self.top.join(path.trim_start_matches('/'));
+        match fs::metadata(&dir) {
+            Ok(found) => Ok(found.is_dir().then(|| found.ino())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot look at {}", dir.display())),
+        }
+    }
+}
+
 /// The cgroup that the memory of a cgroup is charged to: itself, or the nearest
 /// ancestor that has the memory controller.
 pub fn charged_to(path: &str) -> Result<&str> {

@@ -26,8 +26,12 @@ const VERIFIER_LINES: usize = 8;
 
 static WARNINGS: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps libbpf's warnings for [`explain`] instead of printing them.
+/// Keeps libbpf's warnings from now on for [`explain`] instead of printing them.
 pub fn capture_warnings() {
+    WARNINGS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
     libbpf_rs::set_print(Some((PrintLevel::Warn, |_, message| {
         WARNINGS
             .lock()

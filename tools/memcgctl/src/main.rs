@@ -76,6 +76,9 @@ mod tests {
     fn the_examples_of_the_help_parse() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(drop);
         for line in [
+            "memcgctl oom apply --check --config .",
+            "memcgctl oom apply --diff",
+            "memcgctl oom apply --none",
             "memcgctl oom attach largest.bpf.o /",
             "memcgctl oom replace system.slice priority.bpf.o",
             "memcgctl oom list --json",
@@ -95,6 +98,8 @@ mod tests {
         }
         for line in [
             "memcgctl oom",
+            "memcgctl oom apply --check --diff",
+            "memcgctl oom apply --none --config .",
             "memcgctl oom attach largest.bpf.o",
             "memcgctl oom detach",
             "memcgctl oom detach id:x",

@@ -2,6 +2,7 @@
 
 //! `memcgctl oom`: OOM policies, BPF programs that choose what an OOM kills.
 
+mod apply;
 mod attach;
 pub mod decision;
 mod detach;
@@ -46,6 +47,7 @@ Examples:
   memcgctl oom list                              attached policies and their cgroups
   memcgctl oom watch                             decisions, as they are made
   memcgctl oom replay decisions.jsonl            whom the rules of today would choose
+  memcgctl oom apply                             what /etc/bpf-memcontrol/oom.toml says
   memcgctl oom detach user.slice
   memcgctl oom detach --removed                  policies of cgroups that are gone"
 )]
@@ -56,6 +58,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Apply(apply::Args),
     Attach(attach::Args),
     List(list::Args),
     Replace(replace::Args),
@@ -68,6 +71,7 @@ enum Command {
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.command {
+        Command::Apply(args) => apply::run(args),
         Command::Attach(args) => attach::run(args),
         Command::List(args) => list::run(args),
         Command::Replace(args) => replace::run(args),

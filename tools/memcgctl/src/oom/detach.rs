@@ -3,6 +3,7 @@
 //! `memcgctl oom detach`: detaches the policy of a cgroup, or those of all removed cgroups.
 
 use std::mem::MaybeUninit;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use anyhow::Context;
@@ -81,6 +82,16 @@ fn detach_all(removed: &[Policy]) -> Result<()> {
 }
 
 fn detach(policy: &Policy, place: &Place) -> Result<()> {
+    let pins = take_down(policy, place)?;
+    println!("detached {} from {place}", printable(&policy.name));
+    for pin in pins {
+        println!("{} pinned the policy, and can be removed", pin.display());
+    }
+    Ok(())
+}
+
+/// Detaches a policy, and removes memcgctl's pins of it. Returns those of others.
+pub fn take_down(policy: &Policy, place: &Place) -> Result<Vec<PathBuf>> {
     let name = printable(&policy.name);
     let cannot_detach = || format!("cannot detach '{name}' from {place}");
 
@@ -89,29 +100,27 @@ fn detach(policy: &Policy, place: &Place) -> Result<()> {
         MapHandle::from_map_id(policy.map_id)
             .and_then(|map| map.delete(&0u32.to_ne_bytes()))
             .with_context(cannot_detach)?;
-        println!("detached {name} from {place}");
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let mut pins: Vec<_> = link::pins()?
-        .into_iter()
-        .filter(|pin| pin.link_id == link.id)
-        .map(|pin| pin.path)
-        .collect();
+    let pins = link::pins()?;
+    let pins = pins.into_iter().filter(|pin| pin.link_id == link.id);
     link.detach().with_context(cannot_detach)?;
-    println!("detached {name} from {place}");
-
-    let ours = link::pin_path(place.id);
-    if let Some(index) = pins.iter().position(|pin| *pin == ours) {
-        pins.remove(index);
-        link::remove_pin(&ours).with_context(|| {
+    let mut others = Vec::new();
+    for pin in pins {
+        let removed = if pin.path == link::pin_path(place.id) {
+            link::remove_pin(&pin.path)
+        } else if pin.path == link::applied_path(place.id) {
+            link::remove_applied(place.id)
+        } else {
+            others.push(pin.path);
+            continue;
+        };
+        removed.with_context(|| {
             format!(
                 "the policy is detached, but cannot remove {}",
-                ours.display()
+                pin.path.display()
             )
         })?;
     }
-    for pin in pins {
-        println!("{} pinned the policy, and can be removed", pin.display());
-    }
-    Ok(())
+    Ok(others)
 }

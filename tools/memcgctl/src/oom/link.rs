@@ -24,6 +24,8 @@ use crate::cgroup;
 const BPFFS: &str = "/sys/fs/bpf";
 /// The directory in which memcgctl pins links, in files named by the cgroup's id.
 const PINS: &str = "/sys/fs/bpf/memcgctl";
+/// The directory in which memcgctl pins the links of the configuration, in files named likewise.
+const APPLIED: &str = "/sys/fs/bpf/memcgctl/applied";
 
 /// A link of a struct_ops map.
 pub struct PolicyLink {
@@ -107,6 +109,34 @@ pub fn pins() -> Result<Vec<Pin>> {
     Ok(pins)
 }
 
+/// Pins a link as the configuration's for a cgroup.
+pub fn pin_applied(link: impl AsFd, cgroup_id: u64) -> Result<()> {
+    let path = applied_path(cgroup_id);
+    let pin = || {
+        fs::create_dir_all(APPLIED)?;
+        // A cgroup has one policy, so the policy of an older pin is detached.
+        remove_pin(&path)?;
+        link::pin(link.as_fd(), &path)
+    };
+    pin().with_context(|| format!("cannot pin the policy on {}", path.display()))
+}
+
+/// The pins of the configuration's links.
+pub fn applied() -> Vec<Pin> {
+    let entries = fs::read_dir(APPLIED).into_iter().flatten().flatten();
+    entries.filter_map(|entry| pin(entry.path())).collect()
+}
+
+/// Removes a pin of the configuration's links, if it exists, and the directory after the last one.
+pub fn remove_applied(cgroup_id: u64) -> io::Result<()> {
+    remove_pin(&applied_path(cgroup_id))?;
+    match fs::remove_dir(APPLIED) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 /// The pin that a file of bpffs is, unless it pins something other than a struct_ops link.
 fn pin(path: PathBuf) -> Option<Pin> {
     // bpffs pins maps and programs as well, and libbpf opens them as links.
@@ -132,6 +162,11 @@ fn struct_ops_link(fdinfo: &str) -> Option<u32> {
 /// The file that pins memcgctl's link for a cgroup.
 pub fn pin_path(cgroup_id: u64) -> PathBuf {
     Path::new(PINS).join(cgroup_id.to_string())
+}
+
+/// The file that pins the configuration's link for a cgroup.
+pub fn applied_path(cgroup_id: u64) -> PathBuf {
+    Path::new(APPLIED).join(cgroup_id.to_string())
 }
 
 /// Fails when links cannot be pinned; called before a link is made.

@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
+use std::fs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -24,17 +25,27 @@ use libbpf_rs::HasSize;
 use libbpf_rs::Link;
 use libbpf_rs::Map;
 use libbpf_rs::MapCore;
+use libbpf_rs::MapFlags;
 use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
 use libbpf_rs::OpenObject;
+use libbpf_rs::Program;
+use libbpf_rs::ProgramType;
 use libbpf_rs::ReferencesType;
 use memcgbpf::link;
+use memcgbpf::prog;
+use sha2::Digest as _;
+use sha2::Sha256;
 
+use super::policy::Policy;
+use super::rules::RULES;
 use crate::kernel;
 
 const POLICY: &str = "bpf_oom_ops";
+/// The map that holds the hash of a policy's object.
+const DIGEST: &str = "object_sha256";
 const SECTIONS: [&str; 2] = [".struct_ops.link", ".struct_ops"];
 
 /// The struct_ops map of a policy, as the object's type information describes it.
@@ -55,28 +66,21 @@ impl Loaded {
     /// Loads the policy of the object at `path`, for a cgroup. The policy uses `shared` instead
     /// of a map of the object with the same name, type and layout.
     pub fn load(path: &Path, cgroup_id: u64, shared: Option<&MapHandle>) -> Result<Self> {
-        let shown = path.display();
-        let is_file = File::open(path)
-            .and_then(|file| file.metadata())
-            .map(|metadata| metadata.is_file());
-        if !is_file.with_context(|| format!("cannot open {shown}"))? {
-            bail!("{shown} is not a file");
-        }
-        kernel::capture_warnings();
-        let btf = Btf::from_path(path).map_err(|_| {
-            anyhow!("{shown} is not a BPF object with type information (clang -g --target=bpf)")
-        })?;
-        let map = policy_map(&btf).with_context(|| format!("{shown} is not an OOM policy"))?;
-        let mut object = ObjectBuilder::default()
-            .open_file(path)
-            .map_err(kernel::explain)
-            .with_context(|| format!("cannot read {shown}"))?;
+        let digest = digest(path)?;
+        let (mut object, map) = open(path)?;
         prepare(&mut object, &map, cgroup_id, shared)?;
+        let object = object
+            .load()
+            .map_err(kernel::explain)
+            .with_context(|| format!("cannot load {}", path.display()))?;
+        for program in object.progs() {
+            if program.prog_type() == ProgramType::StructOps {
+                bind(&program, &digest)
+                    .with_context(|| format!("cannot mark the policy of {}", path.display()))?;
+            }
+        }
         Ok(Self {
-            object: object
-                .load()
-                .map_err(kernel::explain)
-                .with_context(|| format!("cannot load {shown}"))?,
+            object,
             map: map.name,
         })
     }
@@ -94,6 +98,13 @@ impl Loaded {
         link::attach_struct_ops(&map.ok_or(io::ErrorKind::NotFound)?)
     }
 
+    /// Makes `link` hold `old` again, which this policy has replaced.
+    pub fn restore(&self, link: impl AsFd, old: impl AsFd) -> io::Result<()> {
+        let map = self.object.maps().find(|map| map.name() == self.map);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        link::update(link.as_fd(), old.as_fd(), map.as_fd())
+    }
+
     /// Replaces the policy that `link` holds, whose map is `old`, with this one.
     pub fn replace(&mut self, link: impl AsFd, old: impl AsFd) -> io::Result<()> {
         let map = self.object.maps().find(|map| map.name() == self.map);
@@ -103,6 +114,68 @@ impl Loaded {
             old.as_fd(),
         )
     }
+}
+
+fn open(path: &Path) -> Result<(OpenObject, PolicyMap)> {
+    let shown = path.display();
+    let is_file = File::open(path)
+        .and_then(|file| file.metadata())
+        .map(|metadata| metadata.is_file());
+    if !is_file.with_context(|| format!("cannot open {shown}"))? {
+        bail!("{shown} is not a file");
+    }
+    kernel::capture_warnings();
+    let btf = Btf::from_path(path).map_err(|_| {
+        anyhow!("{shown} is not a BPF object with type information (clang -g --target=bpf)")
+    })?;
+    let map = policy_map(&btf).with_context(|| format!("{shown} is not an OOM policy"))?;
+    let object = ObjectBuilder::default()
+        .open_file(path)
+        .map_err(kernel::explain)
+        .with_context(|| format!("cannot read {shown}"))?;
+    Ok((object, map))
+}
+
+/// Whether the policy of an object has rules. Asks nothing of the kernel.
+pub fn has_rules(path: &Path) -> Result<bool> {
+    let (object, _) = open(path)?;
+    let found = object
+        .maps()
+        .any(|map| map.name() == RULES && map.map_type() == MapType::ArrayOfMaps);
+    Ok(found)
+}
+
+/// A hash of an object, which an attached policy holds: see [`bind`].
+pub type Digest = [u8; 32];
+
+pub fn digest(path: &Path) -> Result<Digest> {
+    let object = fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Sha256::digest(object).into())
+}
+
+/// Makes a policy's program hold the hash of its object, in a map that it does not use. So the hash
+/// is there for as long as the program, also without pins and links.
+fn bind(program: &Program<'_>, digest: &Digest) -> Result<()> {
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        ..Default::default()
+    };
+    let key = [0; 4];
+    let size = size_of::<Digest>() as u32;
+    let map = MapHandle::create(MapType::Array, Some(DIGEST), 4, size, 1, &options)?;
+    map.update(&key, digest, MapFlags::ANY)?;
+    map.freeze()?;
+    prog::bind_map(program.as_fd(), map.as_fd())?;
+    Ok(())
+}
+
+/// The hash of the object of an attached policy; `None` when another program loaded it.
+pub fn digest_of(policy: &Policy) -> Result<Option<Digest>> {
+    let Some(map) = policy.map(DIGEST, MapType::Array)? else {
+        return Ok(None);
+    };
+    let value = map.lookup(&[0; 4], MapFlags::ANY)?;
+    Ok(value.and_then(|value| value.try_into().ok()))
 }
 
 /// Finds the one policy of an object, and the place of its cgroup_id.

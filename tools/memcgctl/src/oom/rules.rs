@@ -20,6 +20,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::bail;
 use anyhow::Context;
+use anyhow::Error;
 use anyhow::Result;
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::ErrorKind;
@@ -36,6 +37,7 @@ use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
 use super::decision::Class;
+use super::object::Loaded;
 use super::policy;
 use super::policy::Policy;
 use super::prio::Scope;
@@ -84,6 +86,15 @@ impl Rules {
         Ok(map.map(|map| Self { map }))
     }
 
+    /// Those of a policy that is not attached yet.
+    pub fn of_loaded(policy: &Loaded) -> Result<Option<Self>> {
+        let Some(map) = policy.map(RULES, MapType::ArrayOfMaps) else {
+            return Ok(None);
+        };
+        let map = MapHandle::try_from(&map).context("cannot open the map of rules")?;
+        Ok(Some(Self { map }))
+    }
+
     /// The table, unless there are no rules.
     fn table(&self) -> Result<Option<MapHandle>> {
         loop {
@@ -117,6 +128,14 @@ impl Rules {
             .take(table.nr_rules as usize)
             .map(Rule::read)
             .collect()
+    }
+
+    /// Lets another policy use these rules from now on.
+    pub fn hand_on(&self, to: &Self) -> Result<()> {
+        match self.table().context("cannot open the table of rules")? {
+            Some(table) => put(&to.map, &table),
+            None => Ok(()),
+        }
     }
 
     /// Replaces all rules, in one step for the policy.
@@ -161,11 +180,12 @@ fn put(rules: &impl MapCore, table: &MapHandle) -> Result<()> {
     }
 }
 
-/// Lets a policy, whose map is `new`, use the rules of another one from now on.
-pub fn hand_on(old: &Rules, new: &impl MapCore) -> Result<()> {
-    match old.table().context("cannot open the table of rules")? {
-        Some(table) => put(new, &table),
-        None => Ok(()),
+/// Fails if a policy cannot have all of these rules: with the index of the first that is too much.
+pub fn check(rules: &[Rule]) -> Result<(), (usize, Error)> {
+    let fails = |index: usize| Some((index, table::compile(&rules[..=index]).err()?));
+    match table::compile(rules) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((0..rules.len()).find_map(fails).unwrap_or((0, error))),
     }
 }
 
