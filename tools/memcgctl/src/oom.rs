@@ -6,6 +6,7 @@ mod apply;
 mod attach;
 pub mod decision;
 mod detach;
+mod follow;
 mod link;
 mod list;
 mod log;

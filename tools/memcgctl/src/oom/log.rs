@@ -52,8 +52,11 @@ pub enum Entry {
         number: u64,
         bytes: Vec<u8>,
     },
-    /// The policy overwrote this many decisions before they were read.
-    Lost(u64),
+    /// The policy overwrote this many decisions, from this one on, before they were read.
+    Lost {
+        first: u64,
+        count: u64,
+    },
     /// The slot of decision `number` holds the number `found`, which belongs into another one.
     Foreign {
         number: u64,
@@ -92,6 +95,14 @@ fn check_size(size: u32) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+impl Log<MapHandle> {
+    /// The id of the map, which no other map has until the next boot.
+    pub fn id(&self) -> Result<u32> {
+        let info = self.slots.info().context("cannot ask for the log's id")?;
+        Ok(info.info.id)
+    }
 }
 
 impl<S: Slots> Log<S> {
@@ -137,7 +148,10 @@ impl<S: Slots> Log<S> {
                 }));
             }
             self.next = oldest;
-            return Ok(Some(Entry::Lost(oldest - next)));
+            return Ok(Some(Entry::Lost {
+                first: next,
+                count: oldest - next,
+            }));
         }
     }
 
@@ -310,6 +324,10 @@ pub mod tests {
         (0..count).map(|_| number(log)).collect()
     }
 
+    fn lost_from(first: u64, count: u64) -> Entry {
+        Entry::Lost { first, count }
+    }
+
     #[test]
     fn decisions_are_read_in_turn_and_once() {
         let mut log = log(0);
@@ -356,7 +374,7 @@ pub mod tests {
         for lost in [1, 2, 488, SIZE, 3 * SIZE + 7] {
             let mut log = log(SIZE + lost);
             assert_eq!(log.dropped().unwrap(), lost);
-            assert_eq!(log.next().unwrap(), Some(Entry::Lost(lost)));
+            assert_eq!(log.next().unwrap(), Some(lost_from(1, lost)));
             let expected: Vec<_> = (lost + 1..=lost + SIZE).collect();
             assert_eq!(numbers(&mut log, SIZE), expected);
             assert_eq!(log.next().unwrap(), None);
@@ -368,7 +386,7 @@ pub mod tests {
         let mut log = log(10);
         assert_eq!(numbers(&mut log, 2), [1, 2]);
         log.memory().write(SIZE);
-        assert_eq!(log.next().unwrap(), Some(Entry::Lost(8)));
+        assert_eq!(log.next().unwrap(), Some(lost_from(3, 8)));
         assert_eq!(number(&mut log), 11);
     }
 
@@ -386,12 +404,12 @@ pub mod tests {
     fn a_decision_that_is_being_overwritten_is_lost_and_the_next_one_is_not() {
         let mut log = log(SIZE);
         log.memory().begin();
-        assert_eq!(log.next().unwrap(), Some(Entry::Lost(1)));
+        assert_eq!(log.next().unwrap(), Some(lost_from(1, 1)));
         assert_eq!(number(&mut log), 2);
         // The slot of the first one was written again, and that of the second one is being written.
         let mut behind = super::tests::log(SIZE + 1);
         behind.memory().begin();
-        assert_eq!(behind.next().unwrap(), Some(Entry::Lost(2)));
+        assert_eq!(behind.next().unwrap(), Some(lost_from(1, 2)));
         assert_eq!(super::tests::number(&mut behind), 3);
         let mut current = super::tests::log(SIZE);
         numbers(&mut current, SIZE);
@@ -414,7 +432,7 @@ pub mod tests {
             });
             memory.write(SIZE);
             let mut log = Log::new(memory);
-            assert_eq!(log.next().unwrap(), Some(Entry::Lost(1)), "{at} {ends}");
+            assert_eq!(log.next().unwrap(), Some(lost_from(1, 1)), "{at} {ends}");
             assert_eq!(number(&mut log), 2);
         }
     }
@@ -477,7 +495,7 @@ pub mod tests {
         let mut log = log(3);
         log.memory().change(2, |slot| slot.number = 0);
         assert_eq!(number(&mut log), 1);
-        assert_eq!(log.next().unwrap(), Some(Entry::Lost(1)));
+        assert_eq!(log.next().unwrap(), Some(lost_from(2, 1)));
         assert_eq!(number(&mut log), 3);
     }
 

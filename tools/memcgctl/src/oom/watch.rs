@@ -4,10 +4,8 @@
 
 pub mod print;
 
-use std::collections::VecDeque;
 use std::io;
 use std::io::Write;
-use std::mem;
 use std::mem::MaybeUninit;
 use std::process;
 use std::thread;
@@ -17,32 +15,23 @@ use std::time::SystemTime;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
-use libbpf_rs::MapHandle;
-use memcgbpf::records::OOM_DECISION_VERSION;
 use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
-use nix::sys::epoll::EpollCreateFlags;
 use nix::sys::epoll::EpollEvent;
-use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 use nix::time::clock_gettime;
 use nix::time::ClockId;
 
-use super::decision::Decision;
-use super::log;
-use super::log::Entry;
-use super::log::Log;
-use super::log::Slots;
+use super::follow::Event;
+use super::follow::Finding;
+use super::follow::Sources;
+use super::follow::INTERVAL_MS;
 use super::policy::Policies;
 use super::policy::Policy;
 use crate::cgroup::Paths;
 use crate::cgroup::Target;
 use crate::format::printable;
-use crate::record;
-
-/// The time between two looks for newly attached policies.
-const INTERVAL_MS: u16 = 1000;
 
 /// Print the decisions of OOM policies as they are made
 ///
@@ -100,13 +89,6 @@ pub struct Args {
     count: Option<u64>,
 }
 
-/// A policy, and a reader of its log if that can be read.
-struct Source {
-    policy: Policy,
-    reader: Option<Reader<MapHandle>>,
-    news: Option<MapHandle>,
-}
-
 pub fn run(args: &Args) -> Result<()> {
     exit_on_signals()?;
     let mut storage = MaybeUninit::uninit();
@@ -130,20 +112,20 @@ pub fn run(args: &Args) -> Result<()> {
         paths: Paths::read()?,
         left: args.count,
     };
-    let mut sources = Vec::new();
-    let silent = update(&mut sources, attached()?, &printer.paths);
+    let mut sources = Sources::default();
+    let silent = sources.update(attached()?, &printer.paths);
     if sources.is_empty() {
         bail!("no OOM policy is attached (memcgctl oom attach)");
     }
-    if sources.iter().all(|source| source.reader.is_none()) {
+    if sources.logs().next().is_none() {
         bail!("{}", silent.join("; "));
     }
     warn(&silent);
     loop {
-        let news = news(&sources)?;
+        let news = sources.news()?;
         let mut changed = false;
         loop {
-            if printer.print(read(&mut sources)?, &mut io::stdout())? {
+            if printer.print(sources.read(usize::MAX)?, &mut io::stdout())? {
                 return Ok(());
             }
             // All decisions of the old policies have been read.
@@ -151,13 +133,10 @@ pub fn run(args: &Args) -> Result<()> {
                 break;
             }
             wait(&news)?;
-            changed = attached()?
-                .iter()
-                .map(|policy| policy.map_id)
-                .ne(sources.iter().map(|source| source.policy.map_id));
+            changed = sources.differ(&attached()?);
         }
         printer.paths.update()?;
-        warn(&update(&mut sources, attached()?, &printer.paths));
+        warn(&sources.update(attached()?, &printer.paths));
     }
 }
 
@@ -174,56 +153,10 @@ fn exit_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Replaces the sources by those of the attached policies. Readers of policies that are still
-/// attached stay where they are. Returns a line for each new policy that cannot be watched.
-fn update(sources: &mut Vec<Source>, attached: Vec<Policy>, paths: &Paths) -> Vec<String> {
-    let mut old = mem::take(sources);
-    let mut silent = Vec::new();
-    for policy in attached {
-        let same = |source: &Source| source.policy.map_id == policy.map_id;
-        if let Some(index) = old.iter().position(same) {
-            sources.push(old.swap_remove(index));
-            continue;
-        }
-        let opened = log::open(&policy).and_then(|log| Ok((log, log::news(&policy)?)));
-        let (reader, news) = match opened {
-            Ok((log, news)) => (Some(Reader::new(log)), news),
-            Err(error) => {
-                let name = printable(&policy.name);
-                let place = paths.place(policy.cgroup_id);
-                silent.push(format!(
-                    "cannot watch the decisions of '{name}' on {place}: {error:#}"
-                ));
-                (None, None)
-            }
-        };
-        sources.push(Source {
-            policy,
-            reader,
-            news,
-        });
-    }
-    silent
-}
-
 fn warn(lines: &[String]) {
     for line in lines {
         eprintln!("memcgctl: {line}");
     }
-}
-
-/// Becomes ready with each decision of a source. Nobody takes anything out of the ring buffers, so
-/// that all watchers are woken: they wait for edges, and a ring buffer that is full overwrites.
-fn news(sources: &[Source]) -> Result<Epoll> {
-    let news = || -> nix::Result<Epoll> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        for map in sources.iter().filter_map(|source| source.news.as_ref()) {
-            let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-            epoll.add(map, EpollEvent::new(edges, 0))?;
-        }
-        Ok(epoll)
-    };
-    news().context("cannot wait for decisions")
 }
 
 /// Waits for news, or until it is time to look for other policies.
@@ -233,114 +166,6 @@ fn wait(news: &Epoll) -> Result<()> {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error).context("cannot wait for decisions"),
     }
-}
-
-/// Something that a log has, or no longer has.
-#[derive(Debug, PartialEq)]
-enum Finding {
-    Decision(Box<Decision>),
-    /// So many decisions were overwritten.
-    Lost(u64),
-    /// A message about decisions that cannot be read.
-    Skipped(String),
-}
-
-/// Turns the records of a log into decisions.
-struct Reader<S> {
-    log: Log<S>,
-    /// The time of the last decision.
-    time_ns: u64,
-    /// A version of the records that is too new, after it was named.
-    newer: Option<u32>,
-}
-
-impl<S: Slots> Reader<S> {
-    fn new(log: Log<S>) -> Self {
-        Self {
-            log,
-            time_ns: 0,
-            newer: None,
-        }
-    }
-
-    /// All that is new, each with a time: the decision's, or that of the one before.
-    fn read(&mut self) -> Result<VecDeque<(u64, Finding)>> {
-        let mut findings = VecDeque::new();
-        while let Some(entry) = self.log.next()? {
-            if let Some(finding) = self.find(entry) {
-                findings.push_back((self.time_ns, finding));
-            }
-        }
-        Ok(findings)
-    }
-
-    fn find(&mut self, entry: Entry) -> Option<Finding> {
-        let (number, bytes) = match entry {
-            Entry::Record { number, bytes } => (number, bytes),
-            Entry::Lost(lost) => return Some(Finding::Lost(lost)),
-            Entry::Foreign { number, found } => {
-                return Some(Finding::Skipped(format!(
-                    "decision {number} is skipped: its slot holds the number {found}"
-                )))
-            }
-        };
-        match (Decision::read(&bytes), record::version(&bytes)) {
-            (Ok(decision), _) => {
-                self.time_ns = decision.time_ns;
-                Some(Finding::Decision(Box::new(decision)))
-            }
-            // All of this policy's will be.
-            (Err(error), Some(version)) if version > OOM_DECISION_VERSION => {
-                let named = self.newer.replace(version) == Some(version);
-                (!named).then(|| {
-                    Finding::Skipped(format!(
-                        "decision {number} and all like it are skipped: {error:#}"
-                    ))
-                })
-            }
-            (Err(error), _) => Some(Finding::Skipped(format!(
-                "decision {number} is skipped: {error:#}"
-            ))),
-        }
-    }
-}
-
-/// A finding, and the policy that it is about.
-struct Event {
-    policy: String,
-    cgroup_id: u64,
-    finding: Finding,
-}
-
-/// All that is new, in the order in which it happened.
-fn read(sources: &mut [Source]) -> Result<Vec<Event>> {
-    let mut found = Vec::new();
-    for source in sources {
-        if let Some(reader) = &mut source.reader {
-            let name = printable(&source.policy.name);
-            let findings = reader
-                .read()
-                .with_context(|| format!("cannot read the decisions of '{name}'"))?;
-            found.push((&source.policy, findings));
-        }
-    }
-    Ok(merge(found))
-}
-
-fn merge(mut logs: Vec<(&Policy, VecDeque<(u64, Finding)>)>) -> Vec<Event> {
-    let mut events = Vec::new();
-    while let Some((policy, findings)) = logs
-        .iter_mut()
-        .filter(|(_, findings)| !findings.is_empty())
-        .min_by_key(|(_, findings)| findings.front().map(|(time_ns, _)| *time_ns))
-    {
-        events.extend(findings.pop_front().map(|(_, finding)| Event {
-            policy: policy.name.clone(),
-            cgroup_id: policy.cgroup_id,
-            finding,
-        }));
-    }
-    events
 }
 
 struct Printer {
@@ -385,10 +210,12 @@ impl Printer {
                     print::text(decision, time, &self.paths)
                 }
             }
-            Finding::Lost(lost) if self.json => print::lost_json(*lost, policy, &place)?,
-            Finding::Lost(lost) => print::lost_text(*lost, policy, &place),
-            Finding::Skipped(message) => {
-                warn(&[format!("'{}' on {place}: {message}", printable(policy))]);
+            Finding::Lost { count, .. } if self.json => print::lost_json(*count, policy, &place)?,
+            Finding::Lost { count, .. } => print::lost_text(*count, policy, &place),
+            Finding::Skipped { message, named, .. } => {
+                if !named {
+                    warn(&[format!("'{}' on {place}: {message}", printable(policy))]);
+                }
                 return Ok(());
             }
         };
@@ -408,149 +235,20 @@ fn wall_clock(time_ns: u64) -> Result<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oom::follow::tests::policy;
+    use crate::oom::follow::tests::source;
+    use crate::oom::follow::Source;
     use crate::oom::log::tests::Memory;
     use crate::oom::log::tests::SIZE;
 
-    fn reader(written: u64) -> Reader<Memory> {
-        let memory = Memory::new();
-        memory.write(written);
-        Reader::new(Log::new(memory))
-    }
-
-    /// The numbers of decisions, and the other findings as text.
-    fn read(reader: &mut Reader<Memory>) -> Vec<String> {
-        let findings = reader.read().unwrap();
-        findings.iter().map(|(_, finding)| shown(finding)).collect()
-    }
-
-    fn shown(finding: &Finding) -> String {
-        match finding {
-            Finding::Decision(decision) => decision.number.to_string(),
-            Finding::Lost(lost) => format!("lost {lost}"),
-            Finding::Skipped(message) => message.clone(),
-        }
-    }
-
-    fn policy(name: &str) -> Policy {
-        Policy {
-            cgroup_id: 10,
-            handled: 0,
-            passed: 0,
-            no_progress: 0,
-            kills: 0,
-            map_id: 12,
-            prog_id: 34,
-            name: name.to_string(),
-        }
-    }
-
-    #[test]
-    fn decisions_of_several_policies_are_in_order() {
-        // Decision n is made at the time 10 n.
-        let (mut a, mut b) = (reader(2), reader(SIZE + 1));
-        a.log.memory().change(1, |slot| slot.time_ns = 25);
-        a.log.memory().change(2, |slot| slot.time_ns = 35);
-        let (a_policy, b_policy) = (policy("a"), policy("b"));
-        let logs = vec![
-            (&a_policy, a.read().unwrap()),
-            (&b_policy, b.read().unwrap()),
-        ];
-        let events: Vec<_> = merge(logs)
-            .iter()
-            .map(|event| format!("{} {}", event.policy, shown(&event.finding)))
-            .collect();
-        assert_eq!(events[..6], ["b lost 1", "b 2", "a 1", "b 3", "a 2", "b 4"]);
-        assert_eq!(events.len() as u64, 2 + SIZE + 1);
-    }
-
-    #[test]
-    fn a_decision_that_cannot_be_read_is_named_and_the_next_one_is_read() {
-        let mut reader = reader(6);
-        let memory = reader.log.memory();
-        memory.change(2, |slot| slot.candidates[0].class = 5);
-        memory.change(3, |slot| slot.candidates[1].verdict = 99);
-        memory.change(4, |slot| slot.size -= 8);
-        memory.change(5, |slot| slot.version = 2);
-        let found = read(&mut reader);
-        assert_eq!(found.len(), 6, "{found:?}");
-        for (found, expected) in found.iter().zip([
-            "1",
-            "decision 2 is skipped: its candidate 1 has class 5, which",
-            "decision 3 is skipped: its candidate 2 has verdict 99, which",
-            "decision 4 is skipped: the policy writes 1488 bytes for version 4",
-            "decision 5 is skipped: the policy writes version 2 ",
-            "6",
-        ]) {
-            assert!(found.starts_with(expected), "{found}");
-        }
-        assert_eq!(read(&mut reader), [""; 0]);
-    }
-
-    #[test]
-    fn a_slot_with_another_ones_number_is_named_and_the_next_one_is_read() {
-        let mut reader = reader(2);
-        reader.log.memory().change(1, |slot| slot.number = 77);
-        assert_eq!(
-            read(&mut reader),
-            ["decision 1 is skipped: its slot holds the number 77", "2"]
-        );
-    }
-
-    #[test]
-    fn a_newer_version_is_named_once() {
-        let mut reader = reader(0);
-        for number in [1, 2, 3, 4] {
-            reader.log.memory().write(1);
-            let newer = if number < 4 { 1 } else { 2 };
-            reader
-                .log
-                .memory()
-                .change(number, |slot| slot.version += newer);
-        }
-        let found = read(&mut reader);
-        let [first, other] = found.as_slice() else {
-            panic!("{found:?}");
-        };
-        assert!(first
-            .starts_with("decision 1 and all like it are skipped: the policy writes version 5 "));
-        assert!(first.ends_with("update memcgctl"), "{first}");
-        assert!(other.starts_with("decision 4 and all like it"), "{other}");
-        reader.log.memory().write(1);
-        assert_eq!(read(&mut reader), ["5"]);
-    }
-
-    #[test]
-    fn lost_decisions_are_counted_where_they_are_missing() {
-        let mut reader = reader(SIZE + 2);
-        let found = read(&mut reader);
-        assert_eq!(found[..2], ["lost 2", "3"]);
-        assert_eq!(found.len() as u64, SIZE + 1);
-        reader.log.memory().write(SIZE + 3);
-        assert_eq!(read(&mut reader)[..2], ["lost 3", "518"]);
-    }
-
-    #[test]
-    fn a_reader_goes_on_where_it_was_when_another_policy_is_attached() {
-        let paths = Paths::of([(10, "/shop")]);
-        let kept = policy("kept");
-        let mut sources = vec![Source {
-            policy: kept.clone(),
-            reader: None,
-            news: None,
-        }];
-        // It is not opened again, and so its failure is not named again.
-        assert_eq!(update(&mut sources, vec![kept], &paths), [""; 0]);
-        assert_eq!(sources.len(), 1);
-        assert_eq!(update(&mut sources, Vec::new(), &paths), [""; 0]);
-        assert!(sources.is_empty());
+    fn reader(written: u64) -> Source<Memory> {
+        source(policy("largest"), written)
     }
 
     /// The lines that are printed about the log of a reader, and whether those were all wanted.
-    fn printed(printer: &mut Printer, reader: &mut Reader<Memory>) -> (Vec<String>, bool) {
-        let policy = policy("largest");
+    fn printed(printer: &mut Printer, source: &mut Source<Memory>) -> (Vec<String>, bool) {
         let mut out = Vec::new();
-        let events = merge(vec![(&policy, reader.read().unwrap())]);
-        let done = printer.print(events, &mut out).unwrap();
+        let done = printer.print(source.events(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         (text.lines().map(String::from).collect(), done)
     }
@@ -566,7 +264,7 @@ mod tests {
         let mut reader = reader(1);
         let (lines, done) = printed(&mut printer, &mut reader);
         assert_eq!((lines.len(), done), (1, false));
-        reader.log.memory().write(SIZE + 1);
+        reader.memory().write(SIZE + 1);
         let (lines, done) = printed(&mut printer, &mut reader);
         assert!(done);
         let [lost, first, second] = lines.as_slice() else {
@@ -584,7 +282,7 @@ mod tests {
     fn the_output_has_no_line_for_a_decision_that_is_skipped() {
         for (json, lines_of_one) in [(true, 1), (false, 5)] {
             let mut reader = reader(2);
-            reader.log.memory().change(1, |slot| slot.version += 1);
+            reader.memory().change(1, |slot| slot.version += 1);
             let (lines, done) = printed(&mut printer(json, Some(2)), &mut reader);
             assert_eq!((lines.len(), done), (lines_of_one, false));
         }
