@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -158,6 +159,8 @@ impl fmt::Display for Place {
 pub struct Paths {
     top: PathBuf,
     by_id: HashMap<u64, String>,
+    /// Those of cgroups that were removed before the last renewal.
+    removed: HashMap<u64, String>,
 }
 
 impl Paths {
@@ -166,9 +169,19 @@ impl Paths {
         let mut paths = Self {
             top: top(&mounts)?.clone(),
             by_id: HashMap::new(),
+            removed: HashMap::new(),
         };
         paths.update()?;
         Ok(paths)
+    }
+
+    /// Reads the hierarchy again, and forgets cgroups that had been removed before the last renewal.
+    pub fn renew(&mut self) -> Result<()> {
+        let old = mem::take(&mut self.by_id);
+        self.update()?;
+        self.removed = old;
+        self.removed.retain(|id, _| !self.by_id.contains_key(id));
+        Ok(())
     }
 
     /// Reads the hierarchy again. Cgroups that were removed in the meantime keep their paths.
@@ -199,11 +212,16 @@ impl Paths {
         Self {
             top: PathBuf::new(),
             by_id: paths.map(|(id, path)| (id, path.to_string())).into(),
+            removed: HashMap::new(),
         }
     }
 
     pub fn knows(&self, id: u64) -> bool {
-        self.by_id.contains_key(&id)
+        self.get(id).is_some()
+    }
+
+    fn get(&self, id: u64) -> Option<&String> {
+        self.by_id.get(&id).or_else(|| self.removed.get(&id))
     }
 
     /// The paths of all cgroups.
@@ -214,7 +232,7 @@ impl Paths {
     pub fn place(&self, id: u64) -> Place {
         Place {
             id,
-            path: self.by_id.get(&id).cloned(),
+            path: self.get(id).cloned(),
         }
     }
 }

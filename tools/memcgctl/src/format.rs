@@ -2,9 +2,14 @@
 
 //! The output of several commands: tables, sizes and names for people, JSON for machines.
 
+use std::fs;
 use std::io;
 use std::io::Write;
+use std::path::Path;
+use std::process;
 
+use anyhow::Context;
+use anyhow::Result;
 use serde::Serialize;
 
 /// The side of its column to which a cell is aligned.
@@ -93,6 +98,21 @@ pub fn size(bytes: u64) -> String {
 fn rounded_tenths(bytes: u64, unit: usize) -> u128 {
     let one = 1u128 << (10 * (unit + 1));
     (u128::from(bytes) * 10 + one / 2) / one
+}
+
+/// Replaces a file, so that a reader finds the old content or the new one.
+pub fn write_atomically(path: &Path, content: &str) -> Result<()> {
+    let write = || {
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+        let new = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), process::id()));
+        let result = fs::write(&new, content).and_then(|()| fs::rename(&new, path));
+        if result.is_err() {
+            // It may not even be there.
+            let _absent = fs::remove_file(&new);
+        }
+        result
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -89,6 +89,9 @@ mod tests {
             "memcgctl oom prio set omit --id system.slice/sshd.service",
             "memcgctl oom prio list",
             "memcgctl oom watch system.slice --json -n 1",
+            "memcgctl oom journal",
+            "memcgctl oom metrics",
+            "memcgctl oom metrics -o /var/lib/prometheus/node-exporter/memcg_oom.prom",
             "memcgctl oom detach id:1234",
             "memcgctl oom detach --removed",
             "memcgctl oom replay - --rules rules.json",
@@ -107,6 +110,8 @@ mod tests {
             "memcgctl oom prio set first ci.slice",
             "memcgctl oom prio set avoid",
             "memcgctl oom watch -n 0",
+            "memcgctl oom journal system.slice",
+            "memcgctl oom metrics --output",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -7,9 +7,11 @@ mod attach;
 pub mod decision;
 mod detach;
 mod follow;
+mod journal;
 mod link;
 mod list;
 mod log;
+mod metrics;
 mod object;
 pub mod policy;
 pub mod prio;
@@ -49,6 +51,8 @@ Examples:
   memcgctl oom watch                             decisions, as they are made
   memcgctl oom replay decisions.jsonl            whom the rules of today would choose
   memcgctl oom apply                             what /etc/bpf-memcontrol/oom.toml says
+  memcgctl oom journal                           decisions, into the systemd journal
+  memcgctl oom metrics                           counters, for monitoring
   memcgctl oom detach user.slice
   memcgctl oom detach --removed                  policies of cgroups that are gone"
 )]
@@ -68,6 +72,8 @@ enum Command {
     Rank(rank::Args),
     Replay(replay::Args),
     Watch(watch::Args),
+    Journal(journal::Args),
+    Metrics(metrics::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -81,5 +87,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Rank(args) => rank::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Journal(args) => journal::run(args),
+        Command::Metrics(args) => metrics::run(args),
     }
 }

@@ -180,6 +180,32 @@ pub struct Victim {
     pub comm: String,
 }
 
+/// The end of an OOM, as far as a policy is concerned.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Killed,
+    /// The choice is dying already.
+    Dying,
+    /// The policy chose nothing.
+    Nothing,
+    /// The last kill returned an error.
+    Failed,
+    DryRun,
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Dying => "dying",
+            Self::Nothing => "nothing",
+            Self::Failed => "failed",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
 /// One OOM, and what a policy did about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
@@ -264,6 +290,24 @@ impl Decision {
                     comm: record::text(&victim.comm),
                 })
                 .collect(),
+        })
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        match (self.result, self.chosen_cgroup_id) {
+            _ if self.dry_run => Outcome::DryRun,
+            (..0, _) => Outcome::Failed,
+            (0, None) => Outcome::Nothing,
+            (0, Some(_)) => Outcome::Dying,
+            (1.., _) => Outcome::Killed,
+        }
+    }
+
+    /// The chosen candidate, if it is listed.
+    pub fn choice(&self) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| {
+            Some(candidate.cgroup_id) == self.chosen_cgroup_id
+                && matches!(candidate.verdict, Verdict::Chosen | Verdict::Dying)
         })
     }
 
@@ -378,6 +422,27 @@ pub mod tests {
             decision.cgroup_ids().collect::<Vec<_>>(),
             [10, 1, 12, 11, 12]
         );
+    }
+
+    #[test]
+    fn each_outcome_has_a_name() {
+        let outcome = |result, chosen_cgroup_id, dry_run| {
+            let decision = Decision {
+                result,
+                chosen_cgroup_id,
+                dry_run,
+                ..decision()
+            };
+            let json = serde_json::to_string(&decision.outcome()).unwrap();
+            assert_eq!(json, format!("{:?}", decision.outcome().name()));
+            decision.outcome().name()
+        };
+        assert_eq!(outcome(3, Some(12), false), "killed");
+        assert_eq!(outcome(0, Some(12), false), "dying");
+        assert_eq!(outcome(0, None, false), "nothing");
+        assert_eq!(outcome(-3, Some(12), false), "failed");
+        assert_eq!(outcome(-3, None, false), "failed");
+        assert_eq!(outcome(0, Some(12), true), "dry-run");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Follows the decisions of the attached policies, which come, go and are replaced meanwhile.
 
 use std::mem;
+use std::os::fd::BorrowedFd;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -94,14 +95,27 @@ impl Sources {
         silent
     }
 
-    /// Becomes ready with each decision of a source. Nobody takes anything out of the ring buffers, so
-    /// that all watchers are woken: they wait for edges, and a ring buffer that is full overwrites.
-    pub fn news(&self) -> Result<Epoll> {
+    /// Passes over the decisions of a log up to this number.
+    pub fn skip(&mut self, log: u32, number: u64) {
+        for source in &mut self.all {
+            if let Some(found) = source.log.as_mut().filter(|found| found.id == log) {
+                found.reader.log.skip(number);
+            }
+        }
+    }
+
+    /// Becomes ready with each decision of a source, and with the other file. Nobody takes anything
+    /// out of the ring buffers, so that all watchers are woken: they wait for edges, and a ring
+    /// buffer that is full overwrites.
+    pub fn news(&self, other: Option<BorrowedFd<'_>>) -> Result<Epoll> {
         let news = || -> nix::Result<Epoll> {
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
             for map in self.all.iter().filter_map(|source| source.news.as_ref()) {
                 let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
                 epoll.add(map, EpollEvent::new(edges, 0))?;
+            }
+            if let Some(other) = other {
+                epoll.add(other, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
             }
             Ok(epoll)
         };
@@ -138,6 +152,17 @@ pub enum Finding {
         /// The message was given before, about this one and all like it.
         named: bool,
     },
+}
+
+impl Finding {
+    /// The number of the decision, or of the last one.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Decision(decision) => decision.number,
+            Self::Lost { first, count } => first + count - 1,
+            Self::Skipped { number, .. } => *number,
+        }
+    }
 }
 
 /// Turns the records of a log into decisions.
@@ -209,8 +234,9 @@ impl<S: Slots> Reader<S> {
     }
 }
 
-/// A finding, and the policy that it is about.
+/// A finding, and the log and the policy that it is about.
 pub struct Event {
+    pub log: u32,
     pub policy: String,
     pub cgroup_id: u64,
     pub finding: Finding,
@@ -240,6 +266,7 @@ fn merge<S: Slots>(sources: &mut [Source<S>], most: usize) -> Result<Vec<Event>>
         let log = source.log.as_mut();
         events.extend(log.and_then(|log| {
             Some(Event {
+                log: log.id,
                 policy: source.policy.name.clone(),
                 cgroup_id: source.policy.cgroup_id,
                 finding: log.reader.pending.take()?.1,

@@ -110,6 +110,11 @@ impl<S: Slots> Log<S> {
         Self { slots, next: 1 }
     }
 
+    /// Passes over the decisions up to this number, whether or not they are kept.
+    pub fn skip(&mut self, number: u64) {
+        self.next = self.next.max(number.saturating_add(1));
+    }
+
     /// The next entry; `None` if the policy has not decided since the last one.
     pub fn next(&mut self) -> Result<Option<Entry>> {
         loop {
@@ -360,6 +365,20 @@ pub mod tests {
             assert_eq!(numbers(&mut log, SIZE - 1), expected);
             assert_eq!(log.next().unwrap(), None);
         }
+    }
+
+    #[test]
+    fn a_reader_that_skips_does_not_go_back() {
+        let mut log = log(4);
+        log.skip(2);
+        log.skip(1);
+        assert_eq!(numbers(&mut log, 2), [3, 4]);
+        log.skip(6);
+        log.memory().write(4);
+        assert_eq!(numbers(&mut log, 2), [7, 8]);
+        log.skip(9);
+        log.memory().write(SIZE + 3);
+        assert_eq!(log.next().unwrap(), Some(lost_from(10, 2)));
     }
 
     #[test]

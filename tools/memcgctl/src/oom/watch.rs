@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     warn(&silent);
     loop {
-        let news = sources.news()?;
+        let news = sources.news(None)?;
         let mut changed = false;
         loop {
             if printer.print(sources.read(usize::MAX)?, &mut io::stdout())? {
@@ -226,7 +226,7 @@ impl Printer {
 }
 
 /// The wall-clock time at which CLOCK_BOOTTIME, which goes on during suspend, had this value.
-fn wall_clock(time_ns: u64) -> Result<SystemTime> {
+pub fn wall_clock(time_ns: u64) -> Result<SystemTime> {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock")?;
     let age = Duration::from(now).saturating_sub(Duration::from_nanos(time_ns));
     Ok(SystemTime::now() - age)

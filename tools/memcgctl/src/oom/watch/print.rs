@@ -37,10 +37,15 @@ const HEADER: [&str; 9] = [
 
 /// A line with the decision, and the table of the candidates.
 pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
+    let line = format!("{} {}\n", rfc3339(time), line(decision, paths));
+    line + &victims(decision) + &table(decision, paths)
+}
+
+/// The decision in a line, without the time.
+pub fn line(decision: &Decision, paths: &Paths) -> String {
     let place = |id| paths.place(id).to_string();
-    let line = format!(
-        "{} {} out of memory: {} (on {}) {}; took {}\n",
-        rfc3339(time),
+    format!(
+        "{} out of memory: {} (on {}) {}; took {}",
         match decision.oom_cgroup_id {
             1 => "whole system".to_string(),
             id => place(id),
@@ -49,8 +54,7 @@ pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
         place(decision.policy_cgroup_id),
         outcome(decision, place),
         duration(decision.took_ns)
-    );
-    line + &victims(decision) + &table(decision, paths)
+    )
 }
 
 /// The same, for an OOM that has not happened.
@@ -70,11 +74,7 @@ pub fn rank(decision: &Decision, paths: &Paths) -> String {
 
 /// A line with the processes that died, or would, unless the choice was one and nobody died with it.
 fn victims(decision: &Decision) -> String {
-    let named: Vec<_> = decision
-        .victims
-        .iter()
-        .map(|victim| format!("{} ({})", victim.pid, printable(&victim.comm)))
-        .collect();
+    let named = named(&decision.victims);
     if named.is_empty() || (named.len() == 1 && decision.chosen_pid.is_some()) {
         return String::new();
     }
@@ -93,6 +93,14 @@ fn victims(decision: &Decision) -> String {
         "died"
     };
     format!("  {verb}: {}{more}\n", named.join(", "))
+}
+
+/// Each victim by its pid and its comm.
+pub fn named(victims: &[Victim]) -> Vec<String> {
+    victims
+        .iter()
+        .map(|victim| format!("{} ({})", victim.pid, printable(&victim.comm)))
+        .collect()
 }
 
 fn table(decision: &Decision, paths: &Paths) -> String {
@@ -179,7 +187,7 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
         ),
         None => format!("all of {}", place(id)),
     };
-    let why = why(decision, id);
+    let why = why(decision);
     match (decision.result, decision.chosen_pid) {
         _ if decision.dry_run => format!("would kill {what}, {why}"),
         (error, _) if error < 0 => {
@@ -196,12 +204,8 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
     }
 }
 
-fn why(decision: &Decision, chosen: u64) -> String {
-    let choice = decision.candidates.iter().find(|candidate| {
-        candidate.cgroup_id == chosen
-            && matches!(candidate.verdict, Verdict::Chosen | Verdict::Dying)
-    });
-    match choice.map(|choice| choice.class) {
+fn why(decision: &Decision) -> String {
+    match decision.choice().map(|choice| choice.class) {
         Some(Class::Prefer) => "which is preferred".to_string(),
         Some(Class::Avoid) => "though avoided: nothing else is left".to_string(),
         _ => format!("which ranks first of {}", cgroups(decision.compared)),
@@ -233,7 +237,7 @@ fn duration(ns: u64) -> String {
 }
 
 /// The time in UTC, to milliseconds.
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     // No cgroup ran out of memory before 1970.
     let since_1970 = time
         .duration_since(SystemTime::UNIX_EPOCH)
