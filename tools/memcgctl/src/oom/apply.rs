@@ -2,7 +2,6 @@
 
 //! `memcgctl oom apply`: makes the attached policies and their rules those of the configuration.
 
-#[expect(dead_code, reason = "for the service that writes the journal")]
 pub mod appear;
 pub mod config;
 mod plan;

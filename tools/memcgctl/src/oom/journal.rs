@@ -16,6 +16,7 @@ mod unit;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
@@ -32,13 +33,16 @@ use nix::sys::mman::MlockAllFlags;
 
 use self::entry::Gap;
 use self::hook::About;
-use self::hook::HookConfig;
 use self::hook::Hooks;
 use self::hook::Report;
 use self::keeper::Keeper;
 use self::socket::Journal;
 use self::socket::Message;
 use self::state::State;
+use super::apply;
+use super::apply::appear::Watch;
+use super::apply::config;
+use super::apply::config::Config;
 use super::decision::Decision;
 use super::decision::Outcome;
 use super::follow::Event;
@@ -66,10 +70,14 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// after the last decision that the journal has. Decisions that a policy's log no longer had then are
 /// counted in a message of their own. While journald restarts or is busy, the service waits.
 ///
-/// It counts kills by policy and rule, for memcgctl oom metrics, and runs the hook of the
-/// configuration after a kill. Its files are in /run/bpf-memcontrol, or in $RUNTIME_DIRECTORY.
+/// It counts kills by policy and rule, for memcgctl oom metrics. Its files are in
+/// /run/bpf-memcontrol, or in $RUNTIME_DIRECTORY.
 ///
-/// Ends on SIGINT or SIGTERM with exit status 0.
+/// It also does what the configuration (see memcgctl oom apply) wants while the machine runs: it
+/// attaches policies to configured cgroups that appear, and runs the hook after a kill. If the
+/// configuration has an error, it does neither, and says so.
+///
+/// Ends on SIGINT or SIGTERM with exit status 0. Reads the configuration again on SIGHUP.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -79,9 +87,13 @@ Examples:
   journalctl -u postgresql.service
   journalctl MESSAGE_ID=0f6107b345864d608d48005ce0b7f95f -o json"
 )]
-pub struct Args {}
+pub struct Args {
+    /// Directory of the configuration
+    #[arg(long, value_name = "DIR", default_value = apply::DIR)]
+    config: PathBuf,
+}
 
-pub fn run(_args: &Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let mut keeper = Keeper::new()?;
     let dir = state::dir();
     let _lock = state::lock(&dir)?;
@@ -98,7 +110,9 @@ pub fn run(_args: &Args) -> Result<()> {
         None
     });
     keeper.tick()?;
+    let config = configuration(&args.config);
     let mut service = Service {
+        config: &args.config,
         keeper,
         journal,
         policies,
@@ -108,24 +122,31 @@ pub fn run(_args: &Args) -> Result<()> {
         dir,
         state: state.unwrap_or_default(),
         written: BTreeMap::new(),
-        hooks: settings()?.map(Hooks::new),
+        hooks: Hooks::new(config.hook.clone()),
+        watch: Watch::new(config)?,
     };
     service.run()
 }
 
-/// The hook of the configuration.
-fn settings() -> Result<Option<HookConfig>> {
-    Ok(None)
+/// The configuration; nothing if it has errors, which are no reason to write nothing.
+fn configuration(dir: &Path) -> Config {
+    config::load(dir).unwrap_or_else(|error| {
+        warn(&format!("{error:#}"));
+        warn("until that is mended, no hook runs, and cgroups that appear get no policy");
+        Config::default()
+    })
 }
 
 fn warn(line: &str) {
     eprintln!("memcgctl: {line}");
 }
 
-struct Service<'storage> {
+struct Service<'a> {
+    /// The directory of the configuration.
+    config: &'a Path,
     keeper: Keeper,
     journal: Journal,
-    policies: Policies<'storage>,
+    policies: Policies<'a>,
     sources: Sources,
     paths: Paths,
     renewed: Instant,
@@ -133,7 +154,8 @@ struct Service<'storage> {
     state: State,
     /// The last decision of each log that is in the journal.
     written: BTreeMap<u32, u64>,
-    hooks: Option<Hooks>,
+    hooks: Hooks,
+    watch: Watch,
 }
 
 impl Service<'_> {
@@ -167,6 +189,7 @@ impl Service<'_> {
                     break;
                 }
                 self.wait(&news)?;
+                self.follow_configuration()?;
                 changed = self.sources.differ(&self.policies.list()?);
             }
         }
@@ -177,9 +200,26 @@ impl Service<'_> {
         self.paths.renew()
     }
 
+    /// Attaches policies to configured cgroups that have appeared.
+    fn follow_configuration(&mut self) -> Result<()> {
+        if self.keeper.reloads()? {
+            let config = configuration(self.config);
+            self.hooks.set(config.hook.clone());
+            self.watch = Watch::new(config)?;
+            self.keeper.is_ready("has read the configuration again")?;
+        }
+        for line in self.watch.again(&self.policies) {
+            match line {
+                Ok(line) => println!("{line}"),
+                Err(error) => warn(&format!("{error:#}")),
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for decisions, signals, or the time to look after something.
     fn wait(&mut self, news: &Epoll) -> Result<()> {
-        let hooks = self.hooks.as_ref().and_then(Hooks::time_left);
+        let hooks = self.hooks.time_left();
         let time = Duration::from_millis(INTERVAL_MS.into())
             .min(self.keeper.patience())
             .min(hooks.unwrap_or(Duration::MAX));
@@ -323,17 +363,13 @@ impl Service<'_> {
             number: decision.number,
             policy: decision.policy.clone(),
         };
-        let report = self
-            .hooks
-            .as_mut()
-            .and_then(|hooks| hooks.start(about, json));
+        let report = self.hooks.start(about, json);
         self.report(report)
     }
 
     fn look_after_hooks(&mut self) -> Result<()> {
-        let reports = self.hooks.as_mut().map(Hooks::poll).transpose();
-        let reports = reports.context("cannot wait for the hook")?;
-        self.report(reports.into_iter().flatten())
+        let reports = self.hooks.poll().context("cannot wait for the hook")?;
+        self.report(reports)
     }
 
     fn report(&mut self, reports: impl IntoIterator<Item = Report>) -> Result<()> {

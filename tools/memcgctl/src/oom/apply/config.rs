@@ -73,7 +73,7 @@ pub struct Policy {
 pub struct Hook {
     /// The program, and its arguments.
     pub command: Vec<String>,
-    /// The command has to end within this time.
+    /// The command is killed after this time, with all of its process group.
     pub timeout: Duration,
     /// The number of commands that may run at the same time.
     pub limit: usize,

@@ -23,16 +23,7 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// The settings of the hook.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HookConfig {
-    /// The program, and its arguments.
-    pub command: Vec<String>,
-    /// The command is killed after this time, with all of its process group.
-    pub timeout: Duration,
-    /// The number of commands that may run at a time.
-    pub limit: usize,
-}
+use crate::oom::apply::config::Hook;
 
 /// The end of a run.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -76,39 +67,49 @@ pub struct Report {
 
 /// The runs of the hook.
 pub struct Hooks {
-    config: HookConfig,
+    hook: Option<Hook>,
     running: Vec<Run>,
 }
 
 struct Run {
     child: Child,
+    /// The hook's, when it was started.
+    timeout: Duration,
     deadline: Instant,
     timed_out: bool,
     about: About,
 }
 
 impl Hooks {
-    pub fn new(config: HookConfig) -> Self {
+    pub fn new(hook: Option<Hook>) -> Self {
         Self {
-            config,
+            hook,
             running: Vec::new(),
         }
     }
 
-    /// Runs the hook with a decision on stdin. Returns a report if it does not start.
+    /// Sets the hook for decisions from now on.
+    pub fn set(&mut self, hook: Option<Hook>) {
+        self.hook = hook;
+    }
+
+    /// Runs the hook, if there is one, with a decision on stdin. Returns a report if it does not
+    /// start.
     pub fn start(&mut self, about: About, json: &str) -> Option<Report> {
-        if self.running.len() >= self.config.limit {
+        let hook = self.hook.as_ref()?;
+        if self.running.len() >= hook.limit {
             return Some(Report {
                 about,
                 ending: Ending::Dropped,
                 words: format!("is not run: {} are running", self.running.len()),
             });
         }
-        match spawn(&self.config.command, json) {
+        match spawn(&hook.command, json) {
             Ok(child) => {
                 self.running.push(Run {
                     child,
-                    deadline: Instant::now() + self.config.timeout,
+                    timeout: hook.timeout,
+                    deadline: Instant::now() + hook.timeout,
                     timed_out: false,
                     about,
                 });
@@ -134,7 +135,7 @@ impl Hooks {
                 self.running.push(run);
                 continue;
             };
-            let (ending, words) = end(&run, status, self.config.timeout);
+            let (ending, words) = end(&run, status);
             reports.push(Report {
                 about: run.about,
                 ending,
@@ -190,9 +191,10 @@ fn spawn(command: &[String], json: &str) -> io::Result<Child> {
     Ok(child)
 }
 
-fn end(run: &Run, status: ExitStatus, timeout: Duration) -> (Ending, String) {
+fn end(run: &Run, status: ExitStatus) -> (Ending, String) {
     if run.timed_out {
-        return (Ending::TimedOut, format!("was killed after {timeout:?}"));
+        let words = format!("was killed after {:?}", run.timeout);
+        return (Ending::TimedOut, words);
     }
     match (status.code(), status.signal()) {
         (Some(0), _) => (Ending::Ok, "has ended".to_string()),
@@ -210,11 +212,11 @@ mod tests {
     use std::thread;
 
     fn hooks(script: &str, timeout_ms: u64, limit: usize) -> Hooks {
-        Hooks::new(HookConfig {
+        Hooks::new(Some(Hook {
             command: ["sh", "-c", script, "hook"].map(String::from).into(),
             timeout: Duration::from_millis(timeout_ms),
             limit,
-        })
+        }))
     }
 
     fn about(number: u64) -> About {
@@ -330,7 +332,7 @@ mod tests {
         let words = "was killed by signal 15".to_string();
         assert_eq!(wait(&mut killed, 1), [(1, Ending::Failed, words)]);
         let mut absent = hooks("", 1000, 1);
-        absent.config.command = vec!["/nonexistent/hook".to_string()];
+        absent.hook.as_mut().unwrap().command = vec!["/nonexistent/hook".to_string()];
         let report = absent.start(about(2), "").unwrap();
         assert_eq!(report.ending, Ending::Failed);
         assert!(report.words.starts_with("cannot be started: No such file"));

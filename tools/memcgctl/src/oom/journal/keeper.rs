@@ -23,6 +23,8 @@ use sd_notify::NotifyState;
 /// Keeps the service manager content while the service waits, and the service informed.
 pub struct Keeper {
     signals: SignalFd,
+    /// The service manager wants the configuration to be read again.
+    reloads: bool,
     /// The time between two signs of life.
     interval: Option<Duration>,
     last_sign: Instant,
@@ -32,12 +34,18 @@ pub struct Keeper {
 impl Keeper {
     pub fn new() -> Result<Self> {
         // The end of a command is worth a look.
-        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD]);
+        let signals = SigSet::from_iter([
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGCHLD,
+        ]);
         let signals = signals.thread_block().and_then(|()| {
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         });
         Ok(Self {
             signals: signals.context("cannot receive signals")?,
+            reloads: false,
             interval: sd_notify::watchdog_enabled().map(|timeout| timeout / 2),
             last_sign: Instant::now(),
             stops: false,
@@ -47,6 +55,16 @@ impl Keeper {
     /// Whether the service is to end.
     pub fn stops(&self) -> bool {
         self.stops
+    }
+
+    /// Whether the configuration is to be read again. Tells the service manager that this begins.
+    pub fn reloads(&mut self) -> Result<bool> {
+        let reloads = std::mem::take(&mut self.reloads);
+        if reloads {
+            let time = NotifyState::monotonic_usec_now().context("cannot read the time")?;
+            notify(&[NotifyState::Reloading, time])?;
+        }
+        Ok(reloads)
     }
 
     /// Tells the service manager that the service is ready, and what it does.
@@ -68,7 +86,9 @@ impl Keeper {
     /// Takes signals, and gives a sign of life when it is time.
     pub fn tick(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.read_signal().context("cannot read a signal")? {
-            self.stops |= signal.ssi_signo != Signal::SIGCHLD as u32;
+            let is = |wanted: Signal| signal.ssi_signo == wanted as u32;
+            self.reloads |= is(Signal::SIGHUP);
+            self.stops |= is(Signal::SIGINT) || is(Signal::SIGTERM);
         }
         if self
             .interval
