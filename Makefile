@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help demo demo-stock test test-debug bench check matrix shell reload ide module
-.PHONY: module-stock kernel doc clean distclean
+.PHONY: module-stock deb kernel doc clean distclean
 
 help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
@@ -23,6 +23,7 @@ help:
 	@echo '  matrix       build for other kernels: GCC, in tree, without MEMCG, ...; "check" builds for those in the cache'
 	@echo '  module       build rust_bpf_memcontrol.ko for the guest, or for the kernel build in KDIR'
 	@echo "  module-stock build it for one of Debian's own kernels, which KERNEL names"
+	@echo "  deb          build Debian packages: memcgctl, headers, and the module for the same kernel (build/deb)"
 	@echo "  kernel       build the guest's kernel"
 	@echo '  doc          build the manual (build/manual) and the documentation of the Rust code (build/doc)'
 	@echo '  clean        remove build/'
@@ -33,7 +34,7 @@ help:
 	@echo '  LIST=1       with "test", "test-debug": list the tests instead'
 	@echo '  QUICK=1      with "test-debug": a part of it, on one kernel'
 	@echo '  KDIR         with "module": the build directory of a patched and configured kernel'
-	@echo '  KERNEL       with "module-stock": the release of a kernel (KERNEL=7.3.4+deb13-amd64; default: the running'
+	@echo '  KERNEL       with "module-stock", "deb": the release of a kernel (KERNEL=7.3.4+deb13-amd64; default: the running'
 	@echo '               one if it fits, or else the newest of the suite)'
 	@echo '  KERNEL_TREE  use this kernel source tree for the guest, with its .config if it has one'
 	@echo '  CACHE_DIR    keep the build root, kernels and object files there'
@@ -61,8 +62,8 @@ else
 	@echo build/module/rust_bpf_memcontrol.ko
 endif
 
-module-stock:
-	@vm/xtask module-stock $(if $(KERNEL),'$(KERNEL)')
+module-stock deb:
+	@vm/xtask $@ $(if $(KERNEL),'$(KERNEL)')
 
 doc:
 	@vm/xtask build module doc manual

@@ -21,6 +21,7 @@ use regex::Regex;
 
 use crate::cache;
 use crate::cache::Key;
+use crate::deb;
 use crate::kernel;
 use crate::kernel::Compiler;
 use crate::kernel::Kernel;
@@ -64,12 +65,7 @@ fn flavour(release: &str) -> &str {
 
 /// Builds the module for the kernel of a release, and says how to load it.
 pub fn module(kernels: &Kernels, release: Option<String>) -> Result<()> {
-    let release = release.map_or_else(running_or_newest, Ok)?;
-    ensure!(
-        is_release(&release),
-        "KERNEL={release} is not the release of a Debian kernel; uname -r prints one, and it is \
-         like 7.3.4+deb13-amd64 or 7.3.4+deb13-cloud-amd64"
-    );
+    let release = wanted(release)?;
     parts::build_for(kernels, &[(Part::Module, release.clone())].into())?;
     let (version, _) = release.split_once('-').unwrap_or_default();
     let ko = format!(
@@ -84,6 +80,34 @@ Where Secure Boot is on, it needs the signature of a key that the machine trusts
   /usr/lib/linux-kbuild-{version}/scripts/sign-file sha256 KEY CERTIFICATE {ko}"
     );
     Ok(())
+}
+
+/// Builds the packages for the kernel of a release, and says how to install them.
+pub fn packages(kernels: &Kernels, release: Option<String>) -> Result<()> {
+    let release = wanted(release)?;
+    let parts = [Part::Module, Part::Policies, Part::Tools, Part::Deb];
+    parts::build_for(kernels, &parts.map(|part| (part, release.clone())).into())?;
+    for package in deb::packages()? {
+        println!("{}", package.strip_prefix(layout::TOP)?.display());
+    }
+    println!("A machine with Linux {release} installs them:\n  apt install ./build/deb/*.deb");
+    Ok(())
+}
+
+/// The release that the user names, or else the one that the machine runs or would install.
+fn wanted(release: Option<String>) -> Result<String> {
+    let release = release.map_or_else(running_or_newest, Ok)?;
+    ensure!(
+        is_release(&release),
+        "KERNEL={release} is not the release of a Debian kernel; uname -r prints one, and it is \
+         like 7.3.4+deb13-amd64 or 7.3.4+deb13-cloud-amd64"
+    );
+    Ok(release)
+}
+
+/// The version of the package of a kernel.
+pub fn version(kernel: &Kernel) -> Result<String> {
+    Ok(fs::read_to_string(kernel.build.join(SOURCE))?)
 }
 
 /// The running kernel's release if the module can be built for that one, or else the newest's.

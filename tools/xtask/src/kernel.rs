@@ -172,6 +172,12 @@ impl Kernel {
         id
     }
 
+    /// The name that `uname -r` prints.
+    pub fn release(&self) -> Result<String> {
+        let release = fs::read_to_string(self.build.join("include/config/kernel.release"))?;
+        Ok(release.trim_end().to_string())
+    }
+
     /// Fails unless each option (`NAME=y`, `NAME=n`) holds.
     pub fn require(&self, cause: &str, options: &[impl AsRef<str>]) -> Result<()> {
         let config = fs::read_to_string(self.build.join(".config"))?;

@@ -10,6 +10,7 @@ mod check;
 mod check_top;
 mod check_tree;
 mod coverage;
+mod deb;
 mod debian;
 mod differential;
 mod docs;
@@ -70,6 +71,11 @@ enum Command {
     /// Builds the module for one of Debian's own kernels
     ModuleStock {
         /// The kernel's release: by default that of the running kernel, if it fits, or of the newest
+        release: Option<String>,
+    },
+    /// Builds Debian packages, with the module for one of Debian's own kernels
+    Deb {
+        /// The kernel's release, as with module-stock
         release: Option<String>,
     },
     /// Boots a guest: its cgroups, and an OOM without and with a policy
@@ -133,6 +139,7 @@ fn run(command: Command) -> Result<bool> {
             parts::build_for(&kernels()?, &wanted).map(|()| true)
         }
         Command::ModuleStock { release } => debian::module(&kernels()?, release).map(|()| true),
+        Command::Deb { release } => debian::packages(&kernels()?, release).map(|()| true),
         Command::Demo => shell::demo(&kernels()?),
         Command::DemoStock => shell::demo_stock(&kernels()?),
         Command::Test { debug, quick, list } => {

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::cache;
 use crate::cache::Key;
+use crate::deb;
 use crate::debian;
 use crate::kernel::Kernel;
 use crate::kernel::Kernels;
@@ -63,6 +64,8 @@ pub enum Part {
     Doc,
     /// The manual
     Manual,
+    /// Debian packages of the parts that `build/` has: module, policies and tools
+    Deb,
 }
 
 impl Part {
@@ -72,11 +75,11 @@ impl Part {
             .unwrap_or_default()
     }
 
-    /// The part, for a kernel: only modules are for one.
+    /// The part, for a kernel: only modules are for one, and packages with a module.
     pub fn for_kernel(self, kernel: &str) -> (Self, String) {
         let is_module = matches!(
             self,
-            Self::Module | Self::Plain | Self::Coverage | Self::Livepatch
+            Self::Module | Self::Plain | Self::Coverage | Self::Livepatch | Self::Deb
         );
         (self, if is_module { kernel } else { "guest" }.to_string())
     }
@@ -140,6 +143,7 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
             return install_crates(&kernel, &["memcgoom", "testkit"], &["memcgoom", "oomproc"])
         }
         Part::Bpftool => return bpftool(&kernel),
+        Part::Deb => return deb::build(&kernel),
         Part::Module if !kernel.patched => return stock_module(&kernel, &part.dir(name)),
         _ if name == "guest" => format!("building {}", part.name()),
         _ => format!("building {} for the kernel {name}", part.name()),
