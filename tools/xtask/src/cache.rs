@@ -152,6 +152,7 @@ fn retire() -> Result<()> {
             "selftests-",
             "bpftool-",
             "xtask-",
+            "server-",
         ]
         .iter()
         .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));

@@ -7,6 +7,7 @@ use std::fs;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -27,6 +28,7 @@ use crate::debian;
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::root;
+use crate::server::Server;
 
 /// The CPU that QEMU emulates, with the instructions that programs of the build root use.
 const CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt";
@@ -73,6 +75,8 @@ pub struct Guest {
     pub arguments: String,
     /// The guest is stopped when it takes longer.
     pub limit: Duration,
+    /// The machine that boots, if it is not the build root with a kernel.
+    pub server: Option<Server>,
     /// Whether one CPU counts instructions, each of which takes a nanosecond.
     pub counted: bool,
     /// A shell command, the guest's only one.
@@ -87,6 +91,7 @@ impl Guest {
             memory: "1G".to_string(),
             arguments: String::new(),
             limit: Duration::from_secs(600),
+            server: None,
             counted: false,
             command: command.to_string(),
         }
@@ -243,26 +248,51 @@ impl Guest {
             ],
             "qemu-system-x86_64",
         );
-        if self.kernel.build.join(debian::INITRAMFS).exists() {
-            qemu.args(["-initrd", &format!("/kernel/{}", debian::INITRAMFS)]);
-        }
         qemu.args(["-machine", "q35", "-smp", cpus, "-m", &self.memory])
-        .args(accelerator)
-        .args(["-no-reboot", "-nodefaults", "-display", "none"])
-        .args(["-kernel", "/kernel/arch/x86/boot/bzImage", "-append"])
-        .arg(format!(
-            "console=ttyS0 panic=-1 reboot=t tsc=reliable root=root rootfstype=9p \
-             rootflags=trans=virtio,version=9p2000.L,msize=262144 {arguments} init=/src/vm/init -- {}",
-            command.display()
-        ))
-        .args(["-virtfs", "local,path=/guest,mount_tag=root,security_model=none,readonly=on,multidevs=remap"])
-        .args(["-serial", &format!("file:{}", self.file("dmesg").display())])
-        .args(["-device", "virtio-serial"])
-        .args(chardev)
-        .args(["-device", "virtconsole,chardev=hvc0"])
-        .args(more)
-        .stdin(if more.is_empty() { Stdio::null() } else { Stdio::inherit() });
+            .args(accelerator)
+            .args(["-nodefaults", "-display", "none"]);
+        let arguments = format!("console=ttyS0 panic=-1 reboot=t tsc=reliable {arguments}");
+        match &self.server {
+            // It may reboot. QEMU keeps the changes to its disk in a file that has no name.
+            Some(server) => qemu
+                .args(server.arguments(&arguments, &command))
+                .env("TMPDIR", layout::BUILD),
+            None => qemu.args(self.build_root(&arguments, &command)),
+        };
+        qemu.args(["-serial", &format!("file:{}", self.file("dmesg").display())])
+            .args(["-device", "virtio-serial"])
+            .args(chardev)
+            .args(["-device", "virtconsole,chardev=hvc0"])
+            .args(more)
+            .stdin(if more.is_empty() {
+                Stdio::null()
+            } else {
+                Stdio::inherit()
+            });
         Ok(qemu)
+    }
+
+    /// QEMU's arguments for a kernel with the build root as its file system.
+    fn build_root(&self, arguments: &str, command: &Path) -> Vec<String> {
+        let append = format!(
+            "root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=262144 \
+             {arguments} init=/src/vm/init -- {}",
+            command.display()
+        );
+        let mut qemu = vec![
+            "-no-reboot",
+            "-kernel",
+            "/kernel/arch/x86/boot/bzImage",
+            "-append",
+            &append,
+            "-virtfs",
+            "local,path=/guest,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
+        ];
+        let initramfs = format!("/kernel/{}", debian::INITRAMFS);
+        if self.kernel.build.join(debian::INITRAMFS).exists() {
+            qemu.extend(["-initrd", &initramfs]);
+        }
+        qemu.into_iter().map(str::to_string).collect()
     }
 }
 
@@ -320,7 +350,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(path: &std::path::Path) -> Result<Self> {
+    fn open(path: &Path) -> Result<Self> {
         Ok(Self {
             file: File::open(path)?,
             pending: Vec::new(),

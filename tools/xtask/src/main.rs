@@ -27,6 +27,7 @@ mod reader;
 mod results;
 mod root;
 mod selftests;
+mod server;
 mod shell;
 mod step;
 mod test;

@@ -24,6 +24,7 @@ use crate::kernel::Kernels;
 use crate::layout;
 use crate::root;
 use crate::selftests;
+use crate::server::Server;
 use crate::step::step;
 use crate::step::Log;
 
@@ -64,6 +65,8 @@ pub enum Part {
     Doc,
     /// The manual
     Manual,
+    /// The disk of the server
+    Server,
     /// Debian packages of the parts that `build/` has: module, policies and tools
     Deb,
 }
@@ -75,11 +78,16 @@ impl Part {
             .unwrap_or_default()
     }
 
-    /// The part, for a kernel: only modules are for one, and packages with a module.
+    /// The part, for a kernel: only modules are for one, packages with a module, and the server.
     pub fn for_kernel(self, kernel: &str) -> (Self, String) {
         let is_module = matches!(
             self,
-            Self::Module | Self::Plain | Self::Coverage | Self::Livepatch | Self::Deb
+            Self::Module
+                | Self::Plain
+                | Self::Coverage
+                | Self::Livepatch
+                | Self::Server
+                | Self::Deb
         );
         (self, if is_module { kernel } else { "guest" }.to_string())
     }
@@ -143,6 +151,7 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
             return install_crates(&kernel, &["memcgoom", "testkit"], &["memcgoom", "oomproc"])
         }
         Part::Bpftool => return bpftool(&kernel),
+        Part::Server => return Server::get(&kernel).map(drop),
         Part::Deb => return deb::build(&kernel),
         Part::Module if !kernel.patched => return stock_module(&kernel, &part.dir(name)),
         _ if name == "guest" => format!("building {}", part.name()),

@@ -72,6 +72,9 @@ pub struct Guest {
     pub memory: String,
     #[serde(default)]
     pub arguments: String,
+    /// Whether it is the server, with a kernel of Debian's.
+    #[serde(default)]
+    pub server: bool,
     /// Seconds.
     #[serde(default = "default_limit")]
     pub limit: u64,
@@ -279,6 +282,9 @@ impl Selected {
         let mut wanted: Wanted = guest.builds.iter().map(of_guest).collect();
         if guest.command.contains("{tests}") || guest.command.contains("test_progs") {
             wanted.insert(of_guest(&Part::Selftests));
+        }
+        if guest.server {
+            wanted.insert(of_guest(&Part::Server));
         }
         if guest.load || guest.command.contains("{tests}") || guest.command.contains("{ko}") {
             wanted.insert((guest.module, self.module_kernel().to_string()));

@@ -35,6 +35,7 @@ use crate::reader::Reader;
 use crate::results::Outcome;
 use crate::results::Results;
 use crate::results::State;
+use crate::server::Server;
 
 /// Readers of guests that a later one is compared with.
 #[derive(Default)]
@@ -103,6 +104,9 @@ fn boot(
     guest.memory.clone_from(&plan.memory);
     guest.arguments = selected.arguments();
     guest.limit = selected.limit();
+    if plan.server {
+        guest.server = Some(Server::get(&kernel)?);
+    }
 
     let name = plan.name.as_str();
     let label = (!plan.label.is_empty()).then_some(plan.label.as_str());
