@@ -4,7 +4,7 @@
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-stock test test-debug bench check matrix shell reload ide module
+.PHONY: help demo demo-stock demo-server test test-debug bench check matrix shell reload ide module
 .PHONY: module-stock deb kernel doc clean distclean
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'Targets:'
 	@echo '  demo         boot a guest, walk its cgroups through the kfuncs, take an OOM without and with a policy'
 	@echo "  demo-stock   boot a guest with Debian's own kernel, take an OOM without and with a policy; builds no kernel"
+	@echo '  demo-server  boot a Debian with systemd and services, install the packages; builds no kernel'
 	@echo '  test         boot guests and run all tests, or those that T names; writes build/junit.xml'
 	@echo '  test-debug   test, stress, fuzz and fail allocations on kernels with kCFI, KCSAN and KASAN; builds four kernels'
 	@echo '  bench        count instructions: kfuncs in C and in Rust, walks over cgroups, OOMs; builds four kernels'
@@ -51,7 +52,7 @@ check:
 	@vm/xtask check
 	@vm/test-errors
 
-demo demo-stock bench matrix shell reload ide kernel:
+demo demo-stock demo-server bench matrix shell reload ide kernel:
 	@vm/xtask $@
 
 module:

@@ -83,6 +83,8 @@ enum Command {
     Demo,
     /// Boots a guest with Debian's own kernel: an OOM without and with a policy
     DemoStock,
+    /// Boots a server, installs the packages: OOMs without and with them
+    DemoServer,
     /// Runs the tests that the patterns of the variable T match (over suite, group, subtest), or all
     Test {
         /// On the kernels that look for faults
@@ -143,6 +145,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Deb { release } => debian::packages(&kernels()?, release).map(|()| true),
         Command::Demo => shell::demo(&kernels()?),
         Command::DemoStock => shell::demo_stock(&kernels()?),
+        Command::DemoServer => shell::demo_server(&kernels()?),
         Command::Test { debug, quick, list } => {
             let run = match (debug, quick) {
                 (_, true) => Run::Quick,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `make demo`, `make demo-stock` and `make shell`; and `make reload`, which brings a changed module
+//! `make demo`, `make demo-stock`, `make demo-server` and `make shell`; and `make reload`, which brings a changed module
 //! into the guest of the latter.
 
 use std::io::BufRead;
@@ -21,6 +21,7 @@ use crate::kernel::Kernels;
 use crate::layout;
 use crate::parts;
 use crate::parts::Part;
+use crate::server::Server;
 
 const KO: &str = "/src/build/module/rust_bpf_memcontrol.ko";
 /// How long a guest may take to exchange the module: programs that use it go a moment after the
@@ -40,11 +41,32 @@ fn show(kernels: &Kernels, name: &str, kernel: &str, scripts: &str) -> Result<bo
     let wanted = [Part::Module, Part::Policies, Part::Tools].map(|part| (part, kernel.to_string()));
     parts::build_for(kernels, &wanted.into())?;
     let ko = format!("{}/rust_bpf_memcontrol.ko", Part::Module.dir(kernel));
-    let guest = Guest::new(
+    print(&Guest::new(
         name,
         &kernels.get(kernel)?,
         &format!("insmod /src/build/{ko} && {scripts}"),
-    );
+    ))
+}
+
+/// Installs the packages on a server, and shows OOMs without and with them.
+pub fn demo_server(kernels: &Kernels) -> Result<bool> {
+    let wanted = [
+        Part::Module,
+        Part::Policies,
+        Part::Tools,
+        Part::Server,
+        Part::Deb,
+    ]
+    .map(|part| (part, "debian".to_string()));
+    parts::build_for(kernels, &wanted.into())?;
+    let kernel = kernels.get("debian")?;
+    let mut guest = Guest::new("demo-server", &kernel, "/src/demo/server");
+    guest.server = Some(Server::get(&kernel)?);
+    print(&guest)
+}
+
+/// Runs a guest, and prints what it says.
+fn print(guest: &Guest) -> Result<bool> {
     let print = |event: Event<'_>| {
         if let Event::Line(line) = event {
             println!("{line}");
@@ -52,7 +74,10 @@ fn show(kernels: &Kernels, name: &str, kernel: &str, scripts: &str) -> Result<bo
     };
     match guest.run(print)? {
         Some(status) => Ok(status == 0),
-        None => bail!("the guest did not finish; its last words are in build/log/{name}.dmesg"),
+        None => bail!(
+            "the guest did not finish; its last words are in build/log/{}.dmesg",
+            guest.name
+        ),
     }
 }
 
