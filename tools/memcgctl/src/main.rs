@@ -89,7 +89,7 @@ mod tests {
             "memcgctl oom prio set omit --id system.slice/sshd.service",
             "memcgctl oom prio list",
             "memcgctl oom watch system.slice --json -n 1",
-            "memcgctl oom journal",
+            "memcgctl oom journal --config /tmp/etc",
             "memcgctl oom metrics",
             "memcgctl oom metrics -o /var/lib/prometheus/node-exporter/memcg_oom.prom",
             "memcgctl oom detach id:1234",
