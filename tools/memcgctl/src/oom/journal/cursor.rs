@@ -78,6 +78,8 @@ fn parse(output: &str) -> Result<u64> {
 /// The output of journalctl, which is shorter than a pipe takes.
 fn journalctl(arguments: &[String], keeper: &mut Keeper) -> Result<Option<String>> {
     let mut child = Command::new("journalctl")
+        // It would report its own end to the service manager.
+        .env_remove("NOTIFY_SOCKET")
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -182,6 +182,8 @@ fn spawn(command: &[String], json: &str) -> io::Result<Child> {
     stdin.write_all(json.as_bytes())?;
     stdin.rewind()?;
     let child = Command::new(program)
+        // The service manager talks to the service only.
+        .env_remove("NOTIFY_SOCKET")
         .args(arguments)
         .stdin(stdin)
         .process_group(0)
