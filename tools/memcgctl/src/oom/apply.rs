@@ -32,7 +32,7 @@ pub const DIR: &str = "/etc/bpf-memcontrol";
 ///   object = "priority"         # an installed policy, or the absolute path of a BPF object
 ///
 ///   [[rule]]                    # as memcgctl oom prio set
-///   cgroup = "system.slice/postgresql*.service"
+///   cgroup = "system.slice/**/postgresql*.service"
 ///   class = "omit"              # prefer, normal, avoid, omit
 ///   scope = "process"           # process, cgroup, largest, youngest
 ///   policy = "/"                # default: the nearest at or above the cgroup that has rules
