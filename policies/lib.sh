@@ -48,6 +48,13 @@ check() {
 	echo "#$number $name:$result"
 }
 
+# skip NAME REASON
+skip() {
+	number=$((number + 1))
+	echo "$1:SKIP: $2"
+	echo "#$number $1:SKIP"
+}
+
 # map_id NAME: prints the id of the attached policy's map with this name.
 map_id() {
 	local program ids id

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `make demo`, `make demo-stock`, `make demo-server` and `make shell`; and `make reload`, which brings a changed module
-//! into the guest of the latter.
+//! `make demo`, `make demo-stock`, `make demo-server` and `make shell`; and `make reload`, which
+//! brings a changed module into the guest of the latter.
 
 use std::io::BufRead;
 use std::io::BufReader;

@@ -189,8 +189,8 @@ impl Service<'_> {
                     break;
                 }
                 self.wait(&news)?;
-                self.follow_configuration()?;
-                changed = self.sources.differ(&self.policies.list()?);
+                let reloaded = self.follow_configuration()?;
+                changed = self.sources.differ(&self.policies.list()?) || reloaded;
             }
         }
     }
@@ -200,13 +200,14 @@ impl Service<'_> {
         self.paths.renew()
     }
 
-    /// Attaches policies to configured cgroups that have appeared.
-    fn follow_configuration(&mut self) -> Result<()> {
-        if self.keeper.reloads()? {
+    /// Attaches policies to configured cgroups that have appeared. Returns whether the configuration
+    /// was read again: systemd waits until the service is ready again.
+    fn follow_configuration(&mut self) -> Result<bool> {
+        let reloads = self.keeper.reloads()?;
+        if reloads {
             let config = configuration(self.config);
             self.hooks.set(config.hook.clone());
             self.watch = Watch::new(config)?;
-            self.keeper.is_ready("has read the configuration again")?;
         }
         for line in self.watch.again(&self.policies) {
             match line {
@@ -214,7 +215,7 @@ impl Service<'_> {
                 Err(error) => warn(&format!("{error:#}")),
             }
         }
-        Ok(())
+        Ok(reloads)
     }
 
     /// Waits for decisions, signals, or the time to look after something.
