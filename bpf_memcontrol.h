@@ -46,6 +46,7 @@ int rust_bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
 			      const char *message);
 int rust_bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,
 			    const char *message);
+u64 rust_bpf_oom_flags(struct oom_control *oc);
 int rust_bpf_out_of_memory(struct mem_cgroup *memcg, int order, u64 flags);
 int rust_bpf_oom_policy_info(u64 cgroup_id, struct bpf_oom_policy_info *info, u32 size);
 
@@ -58,7 +59,7 @@ int rust_bpf_oom_reg(struct bpf_oom_ops *ops);
 void rust_bpf_oom_unreg(struct bpf_oom_ops *ops);
 int rust_bpf_oom_update(struct bpf_oom_ops *ops, struct bpf_oom_ops *old);
 bool rust_bpf_oom_prune_victims(void);
-int rust_bpf_oom_declare(struct mem_cgroup *memcg, int order, bool policies_only);
+int rust_bpf_oom_declare(struct mem_cgroup *memcg, int order, u64 flags);
 void rust_bpf_oom_victim_marked(struct task_struct *task);
 bool rust_bpf_oom_handle(struct oom_control *oc);
 
@@ -72,10 +73,11 @@ u32 bpf_memcontrol_policy_prog_id(const struct bpf_oom_ops *ops);
 int bpf_memcontrol_pin_policy(const struct bpf_oom_ops *ops);
 void bpf_memcontrol_unpin_policy(const struct bpf_oom_ops *ops);
 void bpf_memcontrol_warn_no_progress(const char *name, u64 cgroup_id, int ret);
-int bpf_memcontrol_declare(struct mem_cgroup *memcg, int order, bool policies_only);
+int bpf_memcontrol_declare(struct mem_cgroup *memcg, int order, u64 flags);
 bool bpf_memcontrol_out_of_memory(struct mem_cgroup *memcg, int order);
 bool bpf_memcontrol_ask_policies(struct mem_cgroup *memcg, int order);
 u64 bpf_memcontrol_current_root_id(void);
+int bpf_memcontrol_terminate(struct task_struct *task);
 struct task_struct *bpf_memcontrol_get_thread_with_mm(struct task_struct *task);
 struct mm_struct *bpf_memcontrol_victim_mm(struct task_struct *victim);
 unsigned long bpf_memcontrol_mm_pages(struct mm_struct *mm);

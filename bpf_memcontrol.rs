@@ -138,8 +138,8 @@ unsafe extern "C" fn rust_bpf_oom_kill_process(
     // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
     let mut lock = unsafe { Locked::assume() };
     from_result(|| {
-        policy::check_may_kill(&mut lock)?;
-        let settled = victim::kill_process(oc, task, message, &mut lock)?;
+        let means = policy::check_may_kill(&mut lock)?;
+        let settled = victim::kill_process(oc, task, message, means, &mut lock)?;
         policy::note_progress(settled, &mut lock);
         Ok(match settled {
             Settled::Killed(_) => 0,
@@ -168,8 +168,8 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
     // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
     let mut lock = unsafe { Locked::assume() };
     from_result(|| {
-        policy::check_may_kill(&mut lock)?;
-        let settled = victim::kill_memcg(oc, memcg, message, &mut lock)?;
+        let means = policy::check_may_kill(&mut lock)?;
+        let settled = victim::kill_memcg(oc, memcg, message, means, &mut lock)?;
         policy::note_progress(settled, &mut lock);
         Ok(match settled {
             // CAST: There are fewer processes than a `c_int` counts.
@@ -177,6 +177,17 @@ unsafe extern "C" fn rust_bpf_oom_kill_memcg(
             Settled::Dying => 0,
         })
     })
+}
+
+/// # Safety
+///
+/// `oc` must be the OOM that the kernel passed to the calling policy.
+#[no_mangle]
+unsafe extern "C" fn rust_bpf_oom_flags(_oc: *mut bindings::oom_control) -> u64 {
+    declared_in_header!(rust_bpf_oom_flags);
+    // SAFETY: `Ops::handle_out_of_memory()`, which called the policy, has borrowed the evidence.
+    let mut lock = unsafe { Locked::assume() };
+    policy::declared(&mut lock)
 }
 
 /// # Safety
@@ -292,12 +303,12 @@ unsafe extern "C" fn rust_bpf_oom_prune_victims() -> bool {
 unsafe extern "C" fn rust_bpf_oom_declare(
     memcg: *mut bindings::mem_cgroup,
     order: c_int,
-    policies_only: bool,
+    flags: u64,
 ) -> c_int {
     declared_in_header!(rust_bpf_oom_declare);
     // SAFETY: By the safety requirements.
     let memcg = (!memcg.is_null()).then(|| unsafe { MemCgroup::from_raw(memcg) });
-    from_result(|| policy::declare(memcg, order, policies_only).map(|()| 0))
+    from_result(|| policy::declare(memcg, order, flags).map(|()| 0))
 }
 
 /// # Safety

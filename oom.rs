@@ -243,6 +243,19 @@ impl OomControl {
     }
 }
 
+/// Asks the process of a task to end, by SIGTERM.
+///
+/// # Errors
+///
+/// - `ESRCH` when the task was reaped.
+/// - `EPERM` when the process must not be killed, as for [`OomControl::kill()`].
+///
+/// C source: `kill_pid()`.
+pub fn terminate(task: &Task) -> Result {
+    // SAFETY: The task is valid because of the reference to it.
+    to_result(unsafe { bindings::bpf_memcontrol_terminate(task.as_ptr()) })
+}
+
 /// The result of a kill. In either case, memory is on its way.
 pub enum KillResult {
     /// The process was killed.

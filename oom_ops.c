@@ -109,6 +109,19 @@ __bpf_kfunc int bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *me
 }
 
 /**
+ * bpf_oom_flags - Return the flags with which an OOM was declared
+ * @oc: the OOM, the argument of handle_out_of_memory()
+ *
+ * Context: Any. Programs of struct bpf_oom_ops only.
+ * Return: The flags that bpf_out_of_memory() was called with, the caller's own
+ * bits among them; 0 for an OOM that the kernel found itself.
+ */
+__bpf_kfunc u64 bpf_oom_flags(struct oom_control *oc)
+{
+	return rust_bpf_oom_flags(oc);
+}
+
+/**
  * bpf_out_of_memory - Declare an OOM
  * @memcg__nullable: memory cgroup that is out of memory; NULL or the root
  * memory cgroup with BPF_OOM_SYSTEM, and only then
@@ -116,7 +129,10 @@ __bpf_kfunc int bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *me
  * PAGE_ALLOC_COSTLY_ORDER
  * @flags: 0, or flags of enum bpf_oom_flags. BPF_OOM_SYSTEM: the whole system is
  * out of memory. BPF_OOM_POLICIES_ONLY: the OOM is settled by a policy or not at
- * all; neither the OOM killer nor the OOM notifiers run.
+ * all; neither the OOM killer nor the OOM notifiers run. BPF_OOM_TERM, only with
+ * BPF_OOM_POLICIES_ONLY: in place of a kill, a process is sent SIGTERM; its
+ * memory.oom.group is not, and nobody waits for its end. Bits from
+ * BPF_OOM_COOKIE_SHIFT on are for the caller: policies read them.
  *
  * Runs the OOM killer, which runs the policies, for a program that found by
  * other means that a process has to be killed. Without BPF_OOM_POLICIES_ONLY,
@@ -128,7 +144,8 @@ __bpf_kfunc int bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *me
  *
  * Context: Process context, sleeps. BPF_PROG_TYPE_SYSCALL only, loaded and run
  * with CAP_SYS_ADMIN in the initial user namespace.
- * Return: 0 when the OOM is settled: a process was killed; an earlier victim,
+ * Return: 0 when the OOM is settled: a process was killed or, with BPF_OOM_TERM,
+ * sent SIGTERM; an earlier victim,
  * which may be the caller itself, is still dying; or an OOM notifier found
  * memory. -EPERM without CAP_SYS_ADMIN in the initial user namespace, and for
  * BPF_OOM_SYSTEM in any cgroup namespace but the host's. -EINVAL for another
@@ -168,6 +185,7 @@ __bpf_kfunc_end_defs();
 BTF_KFUNCS_START(bpf_oom_kill_kfuncs)
 BTF_ID_FLAGS(func, bpf_oom_kill_process, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, bpf_oom_kill_memcg, KF_SLEEPABLE)
+BTF_ID_FLAGS(func, bpf_oom_flags)
 BTF_KFUNCS_END(bpf_oom_kill_kfuncs)
 
 BTF_KFUNCS_START(bpf_oom_syscall_kfuncs)
@@ -238,6 +256,7 @@ static const struct btf_kfunc_id_set bpf_oom_syscall_kfunc_set = {
  */
 static const char * const policy_kfuncs[] = {
 	/* This module's, or their namesakes in the kernel image. */
+	"bpf_oom_flags",
 	"bpf_oom_kill_memcg",
 	"bpf_oom_kill_process",
 	"bpf_get_mem_cgroup",
@@ -600,7 +619,7 @@ struct declaration {
 	struct work_struct work;
 	struct mem_cgroup *memcg;
 	int order;
-	bool policies_only;
+	u64 flags;
 	int ret;
 };
 
@@ -609,16 +628,16 @@ static void declare_work(struct work_struct *work)
 	struct declaration *declaration = container_of(work, struct declaration, work);
 
 	declaration->ret = rust_bpf_oom_declare(declaration->memcg, declaration->order,
-						declaration->policies_only);
+						declaration->flags);
 }
 
-int bpf_memcontrol_declare(struct mem_cgroup *memcg, int order, bool policies_only)
+int bpf_memcontrol_declare(struct mem_cgroup *memcg, int order, u64 flags)
 {
 	static unsigned long declaring;
 	struct declaration declaration = {
 		.memcg = memcg,
 		.order = order,
-		.policies_only = policies_only,
+		.flags = flags,
 	};
 
 	if (test_and_set_bit_lock(0, &declaring))
@@ -631,12 +650,19 @@ int bpf_memcontrol_declare(struct mem_cgroup *memcg, int order, bool policies_on
 	return declaration.ret;
 }
 
+/* Returns the pages that a memory cgroup, or the whole system, may use. */
+unsigned long bpf_memcontrol_domain_pages(struct mem_cgroup *memcg)
+{
+	return memcg ? min(READ_ONCE(memcg->memory.max), totalram_pages()) : totalram_pages();
+}
+
 static struct oom_control declared_oom(struct mem_cgroup *memcg, int order)
 {
 	return (struct oom_control) {
 		.memcg = memcg,
 		.gfp_mask = GFP_KERNEL,
 		.order = order,
+		.totalpages = bpf_memcontrol_domain_pages(memcg), /* for oom_score_adj */
 	};
 }
 
@@ -652,6 +678,15 @@ bool bpf_memcontrol_ask_policies(struct mem_cgroup *memcg, int order)
 	struct oom_control oc = declared_oom(memcg, order);
 
 	return rust_bpf_oom_handle(&oc);
+}
+
+/* Sends SIGTERM to the process of a task that the OOM killer might kill. */
+int bpf_memcontrol_terminate(struct task_struct *task)
+{
+	if (is_global_init(task) || task->flags & PF_KTHREAD ||
+	    READ_ONCE(task->signal->oom_score_adj) == OOM_SCORE_ADJ_MIN)
+		return -EPERM;
+	return kill_pid(task_tgid(task), SIGTERM, 1);
 }
 
 /* Returns a thread that uses the memory of @task's process; the leader may have exited. */
@@ -687,12 +722,6 @@ bool bpf_memcontrol_mm_is_empty(struct mm_struct *mm)
 bool bpf_memcontrol_mm_is_given_up(struct mm_struct *mm)
 {
 	return mm_flags_test(MMF_OOM_SKIP, mm) && atomic_read(&mm->mm_users);
-}
-
-/* Returns the pages that a memory cgroup, or the whole system, may use. */
-unsigned long bpf_memcontrol_domain_pages(struct mem_cgroup *memcg)
-{
-	return memcg ? min(READ_ONCE(memcg->memory.max), totalram_pages()) : totalram_pages();
 }
 
 /* Calls @fn for a thread of each process whose leader has exited before it. */

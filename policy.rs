@@ -28,6 +28,7 @@ use crate::{
     },
     victim::{
         self,
+        Means,
         Memory,
         Settled, //
     },
@@ -56,6 +57,13 @@ const PASS: c_int = 0;
 
 const PASSIVE: u64 = bindings::bpf_oom_policy_flags_BPF_OOM_PASSIVE as u64;
 
+const SYSTEM: u64 = bindings::bpf_oom_flags_BPF_OOM_SYSTEM as u64;
+const POLICIES_ONLY: u64 = bindings::bpf_oom_flags_BPF_OOM_POLICIES_ONLY as u64;
+const TERM: u64 = bindings::bpf_oom_flags_BPF_OOM_TERM as u64;
+
+/// The bits of the flags of an OOM that are the caller's own.
+const COOKIE: u64 = u64::MAX << bindings::BPF_OOM_COOKIE_SHIFT;
+
 /// Linux 7.2 has no name for this error in Rust.
 fn eopnotsupp() -> Error {
     // CAST: The numbers of errors are small.
@@ -76,6 +84,7 @@ kernel::sync::global_lock! {
 static REGISTRY: Protected<Registry> = Protected::new(Registry {
     policies: None,
     progress: Progress::NONE,
+    declared: 0,
 });
 
 struct Registry {
@@ -84,6 +93,8 @@ struct Registry {
     policies: Option<RBTree<u64, Policy>>,
     /// The progress of the running policy.
     progress: Progress,
+    /// The flags of the OOM that is being declared, or 0.
+    declared: u64,
 }
 
 /// The progress of a policy in an OOM.
@@ -291,17 +302,26 @@ fn run_policy(cgroup: &Cgroup, oc: &OomControl, lock: &mut Locked) -> bool {
     progress.settled
 }
 
-/// Checks that the running policy may kill.
+/// Checks that the running policy may kill, and returns how it does.
 ///
 /// # Errors
 ///
 /// `EPERM` when it is passive.
-pub fn check_may_kill(lock: &mut Locked) -> Result {
-    if REGISTRY.get(lock).progress.may_kill {
-        Ok(())
-    } else {
-        Err(EPERM)
+pub fn check_may_kill(lock: &mut Locked) -> Result<Means> {
+    let registry = REGISTRY.get(lock);
+    if !registry.progress.may_kill {
+        return Err(EPERM);
     }
+    Ok(if registry.declared & TERM != 0 {
+        Means::Terminate
+    } else {
+        Means::Kill
+    })
+}
+
+/// Returns the flags of the OOM that is being declared, or 0.
+pub fn declared(lock: &mut Locked) -> u64 {
+    REGISTRY.get(lock).declared
 }
 
 /// Notes the progress of the running policy.
@@ -522,19 +542,17 @@ pub fn curr_or_next(id: u64, size: usize) -> Result<bindings::bpf_oom_policy_inf
 /// - `EPERM` without `CAP_SYS_ADMIN` in the initial user namespace; for the whole system, also in any
 ///   cgroup namespace but the host's.
 /// - `EINVAL` when the page allocator would not run the OOM killer for `order`, for flags that do not
-///   exist, and when the memory cgroup does not go with the flags.
+///   exist, for `BPF_OOM_TERM` without `BPF_OOM_POLICIES_ONLY`, and when the memory cgroup does not go with the flags.
 /// - `EOPNOTSUPP` when the memory cgroup is one of cgroup v1, which has an `oom_control` of its own.
 /// - `EBUSY` when an OOM is being handled.
 /// - `ESRCH` when there is nothing to kill.
 pub fn request_oom(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Result {
-    const SYSTEM: u64 = bindings::bpf_oom_flags_BPF_OOM_SYSTEM as u64;
-    const POLICIES_ONLY: u64 = bindings::bpf_oom_flags_BPF_OOM_POLICIES_ONLY as u64;
-
     check_capability()?;
     let memcg = memcg.filter(|memcg| !memcg.is_root());
     let for_system = flags & SYSTEM != 0;
     if !(0..=bindings::PAGE_ALLOC_COSTLY_ORDER as c_int).contains(&order)
-        || flags & !(SYSTEM | POLICIES_ONLY) != 0
+        || flags & !(SYSTEM | POLICIES_ONLY | TERM | COOKIE) != 0
+        || flags & (POLICIES_ONLY | TERM) == TERM
         || for_system == memcg.is_some()
     {
         return Err(EINVAL);
@@ -548,7 +566,7 @@ pub fn request_oom(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Resul
     }
     let memcg = memcg.map_or(ptr::null_mut(), MemCgroup::as_raw);
     // SAFETY: The memory cgroup stays referenced while the function waits for the worker.
-    to_result(unsafe { bindings::bpf_memcontrol_declare(memcg, order, flags & POLICIES_ONLY != 0) })
+    to_result(unsafe { bindings::bpf_memcontrol_declare(memcg, order, flags) })
 }
 
 /// Runs the OOM killer, which runs the policies, or the policies alone. May sleep.
@@ -557,15 +575,17 @@ pub fn request_oom(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Resul
 ///
 /// - `EBUSY` when an OOM is being handled.
 /// - `ESRCH` when there is nothing to kill.
-pub fn declare(memcg: Option<&MemCgroup>, order: c_int, policies_only: bool) -> Result {
+pub fn declare(memcg: Option<&MemCgroup>, order: c_int, flags: u64) -> Result {
     let mut lock = oom::try_lock().ok_or(EBUSY)?;
     // Memory that is free by now does not settle this OOM: the caller declares it all the same.
     let _ = victim::prune(&mut lock);
-    let settled = if policies_only {
+    REGISTRY.get(&mut lock).declared = flags;
+    let settled = if flags & POLICIES_ONLY != 0 {
         oom::ask_policies(memcg, order, &mut lock)
     } else {
         oom::out_of_memory(memcg, order, &mut lock)
     };
+    REGISTRY.get(&mut lock).declared = 0;
     if settled {
         Ok(())
     } else {

@@ -345,6 +345,15 @@ impl Drop for Tracking {
     }
 }
 
+/// How a policy settles an OOM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// By SIGKILL, as the OOM killer does it.
+    Kill,
+    /// By SIGTERM: the memory is expected to come, and is not waited for.
+    Terminate,
+}
+
 /// The result of a request that settled an OOM.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
@@ -358,6 +367,7 @@ pub enum Settled {
 struct Kills<'a> {
     oc: &'a OomControl,
     message: &'a CStr,
+    means: Means,
     lock: &'a mut Locked,
     count: u32,
     /// A process was dying already, and its memory is on its way.
@@ -365,10 +375,11 @@ struct Kills<'a> {
 }
 
 impl<'a> Kills<'a> {
-    fn new(oc: &'a OomControl, message: &'a CStr, lock: &'a mut Locked) -> Self {
+    fn new(oc: &'a OomControl, message: &'a CStr, means: Means, lock: &'a mut Locked) -> Self {
         Self {
             oc,
             message,
+            means,
             lock,
             count: 0,
             dying: false,
@@ -379,6 +390,9 @@ impl<'a> Kills<'a> {
     fn kill(&mut self, task: &Task) -> Result {
         let report = self.count == 0;
         let result = if self.is_awaited(task) {
+            KillResult::Dying
+        } else if self.means == Means::Terminate {
+            oom::terminate(task)?;
             KillResult::Dying
         } else {
             self.oc.kill(task, self.message, report, self.lock)?
@@ -503,13 +517,14 @@ pub fn kill_process(
     oc: &OomControl,
     task: &Task,
     message: &CStr,
+    means: Means,
     lock: &mut Locked,
 ) -> Result<Settled> {
     let thread = thread_with_mm(task);
     let thread = thread.as_deref().unwrap_or(task);
     check_domain(oc, thread)?;
     let group = oc.oom_group_of(thread);
-    let mut kills = Kills::new(oc, message, lock);
+    let mut kills = Kills::new(oc, message, means, lock);
     kills.kill(task)?;
     // As in the kernel, a process that is dying already takes no group along.
     if let (1.., Some(group)) = (kills.count, group) {
@@ -533,6 +548,7 @@ pub fn kill_memcg(
     oc: &OomControl,
     memcg: &MemCgroup,
     message: &CStr,
+    means: Means,
     lock: &mut Locked,
 ) -> Result<Settled> {
     if memcg.is_root() {
@@ -544,7 +560,7 @@ pub fn kill_memcg(
         }
     }
     let mut group = None;
-    let mut kills = Kills::new(oc, message, lock);
+    let mut kills = Kills::new(oc, message, means, lock);
     let error = kills.kill_all(memcg, |oc, thread| {
         check_domain(oc, thread)?;
         if group.is_none() {

@@ -41,6 +41,9 @@ int bpf_oom_kill_process(struct oom_control *oc, struct task_struct *task,
 int bpf_oom_kill_memcg(struct oom_control *oc, struct mem_cgroup *memcg,
 		       const char *message__str) __ksym;
 
+/* For bpf_oom_ops programs. */
+u64 bpf_oom_flags(struct oom_control *oc) __ksym;
+
 /* For programs of every type. */
 bool bpf_task_is_oom_victim(struct task_struct *task) __ksym;
 

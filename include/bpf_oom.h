@@ -35,15 +35,22 @@ enum bpf_oom_policy_flags {
 
 /*
  * bpf_oom_kill_process() returns this for a process that it did not kill, because
- * the process is dying already and its memory is on its way.
+ * the process is dying already and its memory is on its way, or because of
+ * BPF_OOM_TERM.
  */
 #define BPF_OOM_DYING 1
 
-/* Flags of bpf_out_of_memory(). */
+/*
+ * Flags of bpf_out_of_memory(). The bits from BPF_OOM_COOKIE_SHIFT on are the
+ * caller's own: policies read them with bpf_oom_flags().
+ */
 enum bpf_oom_flags {
 	BPF_OOM_SYSTEM		= 1 << 0,	/* the whole system is out of memory */
 	BPF_OOM_POLICIES_ONLY	= 1 << 1,	/* the kernel's OOM killer does not run */
+	BPF_OOM_TERM		= 1 << 2,	/* policies send SIGTERM in place of SIGKILL */
 };
+
+#define BPF_OOM_COOKIE_SHIFT 32
 
 /*
  * Raise this with every change of struct bpf_oom_policy_info. New members go to

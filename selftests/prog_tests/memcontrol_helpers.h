@@ -39,6 +39,7 @@ static const char *const memcontrol_kfuncs[] = {
 	"bpf_mem_cgroup_flush_stats",
 	"bpf_oom_kill_process",
 	"bpf_oom_kill_memcg",
+	"bpf_oom_flags",
 	"bpf_task_is_oom_victim",
 	"bpf_out_of_memory",
 	"bpf_oom_policy_info",

@@ -7,6 +7,7 @@
 
 #define TOP		"/oom_declare"
 #define SERVICE		TOP "/service"
+#define OUTSIDE		TOP "/outside"
 #define NODE0		TOP "/node0"
 #define NODE1		TOP "/node1"
 
@@ -108,6 +109,120 @@ static void test_policies_only_elsewhere(void)
 	fixture_teardown(&f);
 }
 
+/* A policy gets the flags of the call, and none in an OOM that the kernel has found. */
+static void test_cookie(void)
+{
+	__u64 flags = BPF_OOM_POLICIES_ONLY | 0x89abcdefULL << BPF_OOM_COOKIE_SHIFT;
+	struct fixture f;
+
+	if (!fixture_setup(&f, service_id))
+		return;
+	f.plan->targets[0].pid = f.other.pid;
+	ASSERT_OK(oom_call(calls, service_id, 0, flags), "call with a cookie");
+	ASSERT_EQ(f.plan->flags, flags, "flags");
+	ASSERT_TRUE(is_killed(&f.other), "the policy's choice is killed");
+
+	f.plan->targets[0].pid = f.first.pid;
+	ASSERT_OK(write_cgroup_file(SERVICE, "memory.max", "4096"), "memory.max");
+	ASSERT_EQ(f.plan->asked, 2, "calls of the policy");
+	ASSERT_EQ(f.plan->flags, 0, "flags of the kernel's OOM");
+	ASSERT_TRUE(is_killed(&f.first), "the policy's choice is killed");
+	ASSERT_OK(write_cgroup_file(SERVICE, "memory.max", "max"), "memory.max");
+	fixture_teardown(&f);
+}
+
+/* Work for start_child(): a process that SIGTERM does not end, and that says when it comes. */
+static int terminated_fd = -1;
+
+static void note_terminated(int sig)
+{
+	close(terminated_fd); /* the test reads the end of the file */
+}
+
+static int outlive_terminate(void *arg)
+{
+	signal(SIGTERM, note_terminated);
+	return touch_memory(arg);
+}
+
+static bool ended_by(const struct memcontrol_child *child, int sig)
+{
+	int status = wait_status(child->pid);
+
+	return status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == sig;
+}
+
+/*
+ * With BPF_OOM_TERM, the choice gets SIGTERM: one that ignores it lives, and is killed by the
+ * next call without the flag. Counters and memory.events know of that kill only.
+ */
+static void test_term(void)
+{
+	static const __u64 flags = BPF_OOM_POLICIES_ONLY | BPF_OOM_TERM;
+	struct memcontrol_child stubborn;
+	size_t size = MB;
+	struct fixture f;
+	int fds[2];
+	char c;
+
+	if (!ASSERT_OK(pipe2(fds, O_NONBLOCK), "pipe2"))
+		return;
+	terminated_fd = fds[1];
+	if (!start_child(&stubborn, SERVICE, outlive_terminate, &size))
+		goto close;
+	close(fds[1]);
+	if (!fixture_setup(&f, service_id))
+		goto stop;
+	f.plan->targets[0].pid = stubborn.pid;
+	ASSERT_OK(oom_call(calls, service_id, 0, flags), "SIGTERM");
+	ASSERT_EQ(f.plan->results[0], BPF_OOM_DYING, "result");
+	ASSERT_TRUE(poll_until(!read(fds[0], &c, 1)), "SIGTERM has come");
+	ASSERT_TRUE(is_alive(&stubborn), "who ignores it is alive");
+	ASSERT_EQ(read_policy_info(service_id).kills, 0, "kills");
+	ASSERT_EQ(read_policy_info(service_id).handled, 1, "handled");
+	ASSERT_OK(oom_call(calls, service_id, 0, BPF_OOM_POLICIES_ONLY), "SIGKILL");
+	ASSERT_TRUE(is_killed(&stubborn), "the next call kills");
+
+	f.plan->targets[0].pid = f.other.pid;
+	ASSERT_OK(oom_call(calls, service_id, 0, flags), "SIGTERM");
+	ASSERT_TRUE(ended_by(&f.other, SIGTERM), "ended by SIGTERM");
+	ASSERT_EQ(read_policy_info(service_id).kills, 1, "kills");
+	ASSERT_TRUE(is_alive(&f.first), "the kernel's choice is alive");
+	fixture_teardown(&f);
+stop:
+	stop_child(&stubborn);
+close:
+	close(fds[0]);
+}
+
+/* Where the kernel must not kill, SIGTERM is not sent either. */
+static void test_term_refused(void)
+{
+	static const __u64 flags = BPF_OOM_POLICIES_ONLY | BPF_OOM_TERM;
+	struct memcontrol_child outside;
+	size_t size = MB;
+	struct fixture f;
+
+	if (!make_cgroup(OUTSIDE) || !start_child(&outside, OUTSIDE, touch_memory, &size))
+		return;
+	if (!fixture_setup(&f, service_id))
+		goto stop;
+	f.plan->targets[0].pid = outside.pid;
+	f.plan->targets[1].pid = 1;
+	f.plan->targets[2].cgroup_id = service_id;
+	ASSERT_OK(oom_call(calls, service_id, 0, flags), "SIGTERM");
+	ASSERT_EQ(f.plan->results[0], -EPERM, "a process outside");
+	ASSERT_EQ(f.plan->results[1], -EPERM, "init");
+	ASSERT_EQ(f.plan->results[2], 0, "all processes of the memory cgroup");
+	ASSERT_TRUE(ended_by(&f.other, SIGTERM), "one is ended by SIGTERM");
+	ASSERT_TRUE(ended_by(&f.first, SIGTERM), "the other, too");
+	ASSERT_TRUE(is_alive(&outside), "the process outside is alive");
+	fixture_teardown(&f);
+stop:
+	stop_child(&outside);
+	remove_cgroup(OUTSIDE);
+}
+
 /* Returns the status of a process that declares a system-wide OOM in the cgroup @path. */
 static int call_from(const char *path, const char *oom_score_adj)
 {
@@ -172,6 +287,9 @@ static const struct memcontrol_subtest subtests[] = {
 	SUBTEST(policies_only),
 	SUBTEST(policies_only_system),
 	SUBTEST(policies_only_elsewhere),
+	SUBTEST(cookie),
+	SUBTEST(term),
+	SUBTEST(term_refused),
 	SUBTEST(allocating_task),
 	SUBTEST(cpuset),
 };

@@ -51,10 +51,12 @@ static void check_flags(void)
 {
 	__u64 flag;
 
-	for (flag = 2 * BPF_OOM_POLICIES_ONLY; flag; flag <<= 1) {
+	for (flag = 2 * BPF_OOM_TERM; flag < 1ULL << BPF_OOM_COOKIE_SHIFT; flag <<= 1) {
 		if (!refused(0, flag))
 			return;
 	}
+	/* The kernel's OOM killer would kill. */
+	refused(0, BPF_OOM_TERM);
 }
 
 /* NULL may be a bpf_get_mem_cgroup() that failed, and must not be taken for the whole system. */

@@ -23,6 +23,7 @@ static __always_inline int follow(struct oom_plan *plan, struct oom_control *oc,
 	plan->turn = ++turns;
 	plan->oom_cgroup_id = oom_cgroup_id(oc);
 	plan->policy_cgroup_id = cgrp->kn->id;
+	plan->flags = bpf_oom_flags(oc);
 	plan->oom_events = memcg ? bpf_mem_cgroup_memory_events(memcg, MEMCG_OOM) : 0;
 	bpf_get_current_comm(plan->comm, sizeof(plan->comm));
 

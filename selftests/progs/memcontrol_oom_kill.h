@@ -25,6 +25,7 @@ struct oom_plan {
 	__u64 turn;
 	__u64 oom_cgroup_id;	/* 0 is the whole system */
 	__u64 policy_cgroup_id;
+	__u64 flags;		/* of bpf_out_of_memory() */
 	__u64 oom_events;	/* of memory.events, in the cgroup that is out of memory */
 	int results[OOM_ATTEMPTS];
 	char comm[OOM_COMM_LEN];	/* the task that ran out of memory */

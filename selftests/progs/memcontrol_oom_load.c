@@ -642,6 +642,7 @@ int BPF_PROG(look_on, struct oom_control *oc, struct cgroup *cgrp)
 	if (memcg)
 		sink = bpf_mem_cgroup_usage(memcg);
 	sink += bpf_task_is_oom_victim(bpf_get_current_task_btf());
+	sink += bpf_oom_flags(oc);
 	bpf_ringbuf_output(&events, &sink, sizeof(sink), 0);
 	return BPF_OOM_PASS;
 }

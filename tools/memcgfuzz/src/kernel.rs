@@ -53,6 +53,7 @@ kfuncs! {
     IsVictim = "bpf_task_is_oom_victim",
     KillProcess = "bpf_oom_kill_process",
     KillMemcg = "bpf_oom_kill_memcg",
+    OomFlags = "bpf_oom_flags",
     OutOfMemory = "bpf_out_of_memory",
     PolicyInfo = "bpf_oom_policy_info",
     CgroupFromId = "bpf_cgroup_from_id",

@@ -378,7 +378,10 @@ impl Generator<'_> {
         } else if let Some(oc) = self.pick(|value| value.kind == Kind::Oc) {
             let task = self.pick(|value| value.kind == Kind::Task);
             let memcg = self.memcg();
-            if self.rng.one_in(2) && self.has_room() {
+            if self.rng.one_in(4) {
+                self.fetch(R1, oc);
+                self.call(Kfunc::OomFlags);
+            } else if self.rng.one_in(2) && self.has_room() {
                 self.fetch(R1, oc);
                 self.insns.push(Insn::load(R0, R1, members.oc_memcg));
                 self.unless_null(Kind::Memcg, false, false);
