@@ -80,7 +80,7 @@ struct oom_victim {
 };
 
 /* Raise this with every change of struct oom_decision or of the enums that it holds. */
-#define OOM_DECISION_VERSION	4
+#define OOM_DECISION_VERSION	5
 
 struct oom_decision {
 	__u32 version;		/* OOM_DECISION_VERSION */
@@ -91,6 +91,7 @@ struct oom_decision {
 	__u64 oom_cgroup_id;	/* out of memory; the root's when the whole system is */
 	__u64 policy_cgroup_id;	/* where the policy is attached */
 	__u64 chosen_cgroup_id;	/* 0 when nothing was chosen */
+	__u64 flags;		/* of bpf_out_of_memory(), if it declared the OOM */
 	__u32 chosen_pid;	/* 0 when the whole cgroup was chosen */
 	__s32 result;		/* processes killed, or the last kill's negative errno */
 	__u32 dry_run;		/* 1 when the policy only reports its choice */

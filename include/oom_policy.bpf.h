@@ -823,6 +823,7 @@ static int oom_decide(struct oom_control *oc, struct cgroup *cgrp, const char *p
 
 	oom_clear(policy);
 	decision.policy_cgroup_id = cgrp->kn->id;
+	decision.flags = bpf_oom_flags(oc);
 	memcg = domain ? bpf_get_mem_cgroup(&domain->css) : bpf_get_root_mem_cgroup();
 	if (memcg) {
 		oom_total_pages = oc->totalpages;

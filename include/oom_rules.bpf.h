@@ -37,6 +37,13 @@
 #define OOM_RULES_GOLDEN_RATIO	0x61C8864680B583EBULL
 #define OOM_NAME_WORDS		32 /* NAME_MAX is 255 */
 
+/* A program that wants all rules that match a cgroup, and not one, defines this. */
+#ifndef OOM_RULES_ENDED
+#define OOM_RULES_ENDED(w, ends)
+#endif
+
+/* A program that keeps its table elsewhere defines this. */
+#ifndef OOM_RULES_ELSEWHERE
 struct oom_rule_tables {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -50,6 +57,16 @@ struct {
 	__type(key, u32);
 	__array(values, struct oom_rule_tables);
 } rules SEC(".maps");
+
+static __always_inline struct oom_rule_table *oom_rules(void)
+{
+	u32 zero = 0;
+	void *table;
+
+	table = bpf_map_lookup_elem(&rules, &zero);
+	return table ? bpf_map_lookup_elem(table, &zero) : NULL;
+}
+#endif
 
 struct oom_rules_found {
 	u32 rule;	/* 1 + the number of the rule that wins here; 0: none matches */
@@ -71,15 +88,6 @@ static enum {
 	OOM_HASH_KERNEL,
 	OOM_HASH_OWN,
 } oom_hash;
-
-static __always_inline struct oom_rule_table *oom_rules(void)
-{
-	u32 zero = 0;
-	void *table;
-
-	table = bpf_map_lookup_elem(&rules, &zero);
-	return table ? bpf_map_lookup_elem(table, &zero) : NULL;
-}
 
 /* @rule is not 0. */
 static __always_inline struct oom_rule *oom_rule(struct oom_rule_table *table, u32 rule)
@@ -311,6 +319,7 @@ static __always_inline u32 oom_rules_component(const struct oom_rule_table *tabl
 		name->text = component->text;
 	}
 	next = oom_rules_next(table, w, 0, matched, &ends);
+	OOM_RULES_ENDED(w, ends);
 	child->positions[w] |= next;
 	child->rule = oom_rules_rule(table, w, ends, child->rule);
 	child->highest = oom_rules_class(table, w, next, child->highest);
@@ -434,9 +443,11 @@ __noinline int oom_rules_enter_name(const struct oom_rule_table *table __arg_non
 	for (w = 0; w < OOM_RULE_WORDS; w++) {
 		u64 positions = parent->positions[w];
 
-		if (positions)
+		if (positions) {
 			positions = oom_rules_next(table, w, positions, positions & table->any[w],
 						   &ends);
+			OOM_RULES_ENDED(w, ends);
+		}
 		child->positions[w] = positions;
 	}
 	child->rule = parent->other_rule;

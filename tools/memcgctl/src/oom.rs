@@ -7,6 +7,7 @@ mod attach;
 pub mod decision;
 mod detach;
 mod follow;
+mod guard;
 mod journal;
 mod link;
 mod list;
@@ -49,6 +50,8 @@ Examples:
   memcgctl oom rank user.slice                   who would die there now
   memcgctl oom list                              attached policies and their cgroups
   memcgctl oom watch                             decisions, as they are made
+  memcgctl oom guard set user.slice --pressure full10=40%
+                                                 an OOM before memory has run out
   memcgctl oom replay decisions.jsonl            whom the rules of today would choose
   memcgctl oom apply                             what /etc/bpf-memcontrol/oom.toml says
   memcgctl oom journal                           decisions, into the systemd journal
@@ -70,6 +73,7 @@ enum Command {
     Detach(detach::Args),
     Prio(prio::Args),
     Rank(rank::Args),
+    Guard(guard::Args),
     Replay(replay::Args),
     Watch(watch::Args),
     Journal(journal::Args),
@@ -85,6 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Detach(args) => detach::run(args),
         Command::Prio(args) => prio::run(args),
         Command::Rank(args) => rank::run(args),
+        Command::Guard(args) => guard::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Journal(args) => journal::run(args),

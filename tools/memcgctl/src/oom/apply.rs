@@ -9,10 +9,12 @@ mod plan;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use anyhow::Result;
 
 use self::config::Config;
 use self::plan::Plan;
+use super::guard;
 use super::link;
 use super::policy::Policies;
 use super::rules;
@@ -37,21 +39,30 @@ pub const DIR: &str = "/etc/bpf-memcontrol";
 ///   scope = "process"           # process, cgroup, largest, youngest
 ///   policy = "/"                # default: the nearest at or above the cgroup that has rules
 ///
+///   [[guard]]                   # as memcgctl oom guard set
+///   cgroup = "user.slice"
+///   pressure = "full10=40%"     # also usage, swap, available: all that are there have to hold
+///   for = "20s"
+///   cooldown = "15s"
+///   term = "5s"
+///   dry_run = true
+///
 ///   [hook]                      # bpf-memcontrol-journal runs it after a kill
 ///   command = ["/usr/local/bin/oom-hook", "argument"]
 ///   timeout = "10s"
 ///   limit = 4                   # at the same time
 ///
 /// A policy replaces that of an earlier file for the same cgroup, and a rule one with the same pattern
-/// and policy: it comes last then, and of several rules that match a cgroup the last one counts. An
-/// empty object, class or command takes an earlier entry back.
+/// and policy: it comes last then, and of several rules that match a cgroup the last one counts. A rule
+/// of the guard replaces one with the same cgroup and the same kinds of conditions. An empty object,
+/// class, "for" or command takes an earlier entry back.
 ///
 /// memcgctl prints one line for each change, and nothing if all is in force. It attaches policies,
 /// replaces those that are others or whose objects have changed, and detaches those that it attached
 /// earlier and that the configuration does not have any more. Policies that were attached by other
 /// commands stay on cgroups that the configuration does not name. The rules of a configured policy
 /// become those of the configuration, and rules of memcgctl oom prio set are removed. Entries (id:N)
-/// stay.
+/// stay, and so do other rules of memcgctl oom guard set.
 ///
 /// An error in a file has one line on stderr, with file, line and column. If there is any, nothing is
 /// changed. All policies are loaded before the first is attached. If a change fails, those before it
@@ -105,15 +116,20 @@ pub fn run(args: &Args) -> Result<()> {
     let policies = Policies::load(&mut storage)?;
     let hierarchy = Hierarchy::find()?;
     link::check_bpffs()?;
-    if config
-        .policies
-        .iter()
-        .any(|policy| !policy.rules.is_empty())
+    if !config.guard.is_empty()
+        || config
+            .policies
+            .iter()
+            .any(|policy| !policy.rules.is_empty())
     {
         cgroup::check_whole("")?;
     }
+    for rule in &config.guard {
+        guard::check_pressure(rule)?;
+    }
     let _lock = rules::lock()?;
     let plan = Plan::new(&config.policies, &hierarchy, &policies)?;
+    let (guard, of_guard) = guard::plan(&config.guard)?;
     for cgroup in &plan.pending {
         eprintln!(
             "memcgctl: there is no cgroup {} now: its policy is attached when it appears",
@@ -123,7 +139,23 @@ pub fn run(args: &Args) -> Result<()> {
     if args.diff {
         plan.changes()
             .for_each(|change| println!("{}", change.planned()));
+        for (is_set, rule) in of_guard {
+            println!(
+                "{} the guard's rule {rule}",
+                if is_set { "set" } else { "remove" }
+            );
+        }
         return Ok(());
     }
-    plan.carry_out(&policies, |change| println!("{change}"))
+    plan.carry_out(&policies, |change| println!("{change}"))?;
+    guard
+        .carry_out()
+        .context("the policies are in force, but not the guard's rules")?;
+    for (is_set, rule) in of_guard {
+        println!(
+            "{} the guard's rule {rule}",
+            if is_set { "set" } else { "removed" }
+        );
+    }
+    Ok(())
 }

@@ -8,6 +8,8 @@ use anyhow::anyhow;
 use anyhow::Result;
 use memcgbpf::records::oom_candidate;
 use memcgbpf::records::oom_decision;
+use memcgbpf::records::BPF_OOM_COOKIE_SHIFT;
+use memcgbpf::records::BPF_OOM_TERM;
 use memcgbpf::records::OOM_AVOID;
 use memcgbpf::records::OOM_BY_DEFAULT;
 use memcgbpf::records::OOM_BY_ENTRY;
@@ -185,6 +187,8 @@ pub struct Victim {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Killed,
+    /// The choice was sent SIGTERM.
+    Asked,
     /// The choice is dying already.
     Dying,
     /// The policy chose nothing.
@@ -198,6 +202,7 @@ impl Outcome {
     pub fn name(self) -> &'static str {
         match self {
             Self::Killed => "killed",
+            Self::Asked => "asked",
             Self::Dying => "dying",
             Self::Nothing => "nothing",
             Self::Failed => "failed",
@@ -217,6 +222,10 @@ pub struct Decision {
     pub oom_cgroup_id: u64,
     pub policy_cgroup_id: u64,
     pub chosen_cgroup_id: Option<u64>,
+    /// Who declared the OOM, if the kernel did not find it: the id of a rule of the guard.
+    pub declared_by: Option<u32>,
+    /// The choice was sent SIGTERM, and not killed.
+    pub term: bool,
     /// `None` when the whole cgroup was chosen.
     pub chosen_pid: Option<u32>,
     /// The number of killed processes, which is 0 for a choice that is dying already; or the last
@@ -274,6 +283,9 @@ impl Decision {
             oom_cgroup_id: decision.oom_cgroup_id,
             policy_cgroup_id: decision.policy_cgroup_id,
             chosen_cgroup_id: Some(decision.chosen_cgroup_id).filter(|&id| id != 0),
+            declared_by: Some((decision.flags >> BPF_OOM_COOKIE_SHIFT) as u32)
+                .filter(|&cookie| cookie != 0),
+            term: decision.flags & u64::from(BPF_OOM_TERM) != 0,
             chosen_pid: Some(decision.chosen_pid).filter(|&pid| pid != 0),
             result: decision.result,
             dry_run: decision.dry_run != 0,
@@ -298,6 +310,7 @@ impl Decision {
             _ if self.dry_run => Outcome::DryRun,
             (..0, _) => Outcome::Failed,
             (0, None) => Outcome::Nothing,
+            (0, Some(_)) if self.term => Outcome::Asked,
             (0, Some(_)) => Outcome::Dying,
             (1.., _) => Outcome::Killed,
         }
@@ -353,6 +366,7 @@ pub mod tests {
             oom_cgroup_id: 10,
             policy_cgroup_id: 1,
             chosen_cgroup_id: 12,
+            flags: 0,
             chosen_pid: 0,
             result: 3,
             dry_run: 0,
@@ -400,6 +414,8 @@ pub mod tests {
                 oom_cgroup_id: 10,
                 policy_cgroup_id: 1,
                 chosen_cgroup_id: Some(12),
+                declared_by: None,
+                term: false,
                 chosen_pid: None,
                 result: 3,
                 dry_run: false,
@@ -443,6 +459,16 @@ pub mod tests {
         assert_eq!(outcome(-3, Some(12), false), "failed");
         assert_eq!(outcome(-3, None, false), "failed");
         assert_eq!(outcome(0, Some(12), true), "dry-run");
+    }
+
+    #[test]
+    fn a_declared_oom_names_the_rule() {
+        let mut record = record();
+        record.result = 0;
+        record.flags = (7 << BPF_OOM_COOKIE_SHIFT) | u64::from(BPF_OOM_TERM);
+        let decision = Decision::read(record.as_bytes()).unwrap();
+        assert_eq!(decision.declared_by, Some(7));
+        assert_eq!(decision.outcome(), Outcome::Asked);
     }
 
     #[test]

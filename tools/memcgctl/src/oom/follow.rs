@@ -372,7 +372,7 @@ pub mod tests {
             "1",
             "decision 2 is skipped: its candidate 1 has class 5, which",
             "decision 3 is skipped: its candidate 2 has verdict 99, which",
-            "decision 4 is skipped: the policy writes 1488 bytes for version 4",
+            "decision 4 is skipped: the policy writes 1496 bytes for version 5",
             "decision 5 is skipped: the policy writes version 2 ",
             "6",
         ]) {
@@ -404,7 +404,7 @@ pub mod tests {
             panic!("{found:?}");
         };
         assert!(first
-            .starts_with("decision 1 and all like it are skipped: the policy writes version 5 "));
+            .starts_with("decision 1 and all like it are skipped: the policy writes version 6 "));
         assert!(first.ends_with("update memcgctl"), "{first}");
         assert_eq!([again, third], ["again"; 2]);
         assert!(other.starts_with("decision 4 and all like it"), "{other}");

@@ -95,24 +95,9 @@ impl Rules {
         Ok(Some(Self { map }))
     }
 
-    /// The table, unless there are no rules.
-    fn table(&self) -> Result<Option<MapHandle>> {
-        loop {
-            let Some(id) = self.map.lookup(&KEY, MapFlags::ANY)? else {
-                return Ok(None);
-            };
-            let id = u32::read_from_bytes(&id).ok().context("it has no id")?;
-            match MapHandle::from_map_id(id) {
-                // It was replaced in the meantime.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                table => return Ok(Some(table?)),
-            }
-        }
-    }
-
     /// All rules, in the order of their numbers.
     pub fn read(&self) -> Result<Vec<Rule>> {
-        let Some(map) = self.table().context("cannot open the table of rules")? else {
+        let Some(map) = table_in(&self.map).context("cannot open the table of rules")? else {
             return Ok(Vec::new());
         };
         check_size(map.value_size())?;
@@ -132,7 +117,7 @@ impl Rules {
 
     /// Lets another policy use these rules from now on.
     pub fn hand_on(&self, to: &Self) -> Result<()> {
-        match self.table().context("cannot open the table of rules")? {
+        match table_in(&self.map).context("cannot open the table of rules")? {
             Some(table) => put(&to.map, &table),
             None => Ok(()),
         }
@@ -168,8 +153,23 @@ impl Rules {
     }
 }
 
-/// Puts a table into the slot of a policy.
-fn put(rules: &impl MapCore, table: &MapHandle) -> Result<()> {
+/// The table in a slot, unless there are no rules.
+pub fn table_in(slot: &MapHandle) -> Result<Option<MapHandle>> {
+    loop {
+        let Some(id) = slot.lookup(&KEY, MapFlags::ANY)? else {
+            return Ok(None);
+        };
+        let id = u32::read_from_bytes(&id).ok().context("it has no id")?;
+        match MapHandle::from_map_id(id) {
+            // It was replaced in the meantime.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            table => return Ok(Some(table?)),
+        }
+    }
+}
+
+/// Puts a table into a slot.
+pub fn put(rules: &impl MapCore, table: &MapHandle) -> Result<()> {
     let fd = table.as_fd().as_raw_fd().to_ne_bytes();
     match rules.update(&KEY, &fd, MapFlags::ANY) {
         Err(error) if error.kind() == ErrorKind::InvalidInput => Err(policy::another_layout(
@@ -178,6 +178,22 @@ fn put(rules: &impl MapCore, table: &MapHandle) -> Result<()> {
         )),
         result => result.context("cannot replace the table of rules"),
     }
+}
+
+/// Compiles patterns alone, for rules of another kind.
+pub fn compile_patterns<'pattern>(
+    patterns: impl Iterator<Item = &'pattern Pattern>,
+    table: &mut oom_rule_table,
+) -> Result<()> {
+    let rules: Vec<_> = patterns
+        .map(|pattern| Rule {
+            pattern: pattern.clone(),
+            class: Class::Normal,
+            scope: Scope::Process,
+        })
+        .collect();
+    *table = *table::compile(&rules)?;
+    Ok(())
 }
 
 /// Fails if a policy cannot have all of these rules: with the index of the first that is too much.

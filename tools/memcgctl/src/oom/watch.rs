@@ -68,7 +68,8 @@ pub struct Args {
     ///
     /// Each object is a decision. Keys: number (of the policy's decisions, from 1 on), time
     /// (RFC 3339), time_ns (CLOCK_BOOTTIME), took_ns, oom_path and oom_id (of the cgroup that ran
-    /// out of memory), policy, policy_path and policy_id (where it is attached), dry_run,
+    /// out of memory), declared_by (the number of the rule of memcgctl oom guard, or null), term (the
+    /// choice was sent SIGTERM, and not killed), policy, policy_path and policy_id (where it is attached), dry_run,
     /// chosen_path and chosen_id (null when nothing was chosen), chosen_pid and chosen_comm (null
     /// when a whole cgroup was chosen), result (processes killed, 0 when the choice is dying
     /// already, or a negative errno), cgroups (memory cgroups compared), candidates: an array of

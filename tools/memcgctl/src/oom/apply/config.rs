@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The configuration: which policy governs which cgroup, its rules, and the hook.
+//! The configuration: which policy governs which cgroup, its rules, those of the guard, and the hook.
 //!
 //! Every error has its place in a file, and all of them are found in one go.
 
@@ -27,6 +27,7 @@ use toml::de::ValueDeserializer;
 use toml::Spanned;
 
 use super::super::decision::Class;
+use super::super::guard;
 use super::super::object;
 use super::super::prio::Scope;
 use super::super::rules;
@@ -49,11 +50,12 @@ const MAX_LIMIT: usize = 100;
 
 const FOR_A_CGROUP: &str = "a policy is for a cgroup: [policy.\"/\"]";
 
-/// The policies, rules and hook that the administrator wants.
+/// The policies, rules, guard and hook that the administrator wants.
 #[derive(Debug, Default, PartialEq)]
 pub struct Config {
     /// In the order of the cgroups' paths.
     pub policies: Vec<Policy>,
+    pub guard: Vec<guard::Rule>,
     pub hook: Option<Hook>,
 }
 
@@ -96,6 +98,22 @@ struct RuleTable {
     policy: Option<Spanned<String>>,
 }
 
+/// A table `[[guard]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct GuardTable {
+    cgroup: Spanned<String>,
+    pressure: Option<Spanned<String>>,
+    usage: Option<Spanned<String>>,
+    swap: Option<Spanned<String>>,
+    available: Option<Spanned<String>>,
+    #[serde(rename = "for")]
+    holds_for: Option<Spanned<String>>,
+    cooldown: Option<Spanned<String>>,
+    term: Option<Spanned<String>>,
+    dry_run: Option<bool>,
+}
+
 /// The table `[hook]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
@@ -135,6 +153,14 @@ struct RuleEntry {
     class: Option<Class>,
     scope: Scope,
     policy: Option<Placed<String>>,
+}
+
+#[derive(Debug)]
+struct GuardEntry {
+    at: At,
+    rule: guard::Rule,
+    /// It takes an earlier rule back.
+    taken_back: bool,
 }
 
 impl PolicyEntry {
@@ -221,6 +247,7 @@ struct Reader {
     policies: BTreeMap<String, PolicyEntry>,
     /// Those of all files, in their order.
     rules: Vec<RuleEntry>,
+    guard: Vec<GuardEntry>,
     hook: Option<Hook>,
 }
 
@@ -289,11 +316,17 @@ impl Reader {
                     }
                 }
                 ("rule", _) => self.complain(at, "there may be several rules: [[rule]]"),
+                ("guard", DeValue::Array(rules)) => {
+                    for rule in rules {
+                        self.guard_rule(&source, rule);
+                    }
+                }
+                ("guard", _) => self.complain(at, "there may be several rules: [[guard]]"),
                 ("hook", hook) => self.hook(&source, Spanned::new(span, hook)),
                 (key, _) => self.complain(
                     at,
                     format!(
-                        "unknown key `{}`, expected `policy`, `rule` or `hook`",
+                        "unknown key `{}`, expected `policy`, `rule`, `guard` or `hook`",
                         printable(key)
                     ),
                 ),
@@ -408,6 +441,96 @@ impl Reader {
         }
     }
 
+    /// The value that a key has, if it is there; `None` after an error.
+    fn optional<T>(
+        &mut self,
+        source: &Source<'_>,
+        value: Option<Spanned<String>>,
+        read: impl FnOnce(&str) -> Result<T>,
+    ) -> Option<Option<T>> {
+        match value.map(|value| source.place(value)) {
+            Some(Placed { at, value }) => self.check(at, read(&value)).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn guard_rule(&mut self, source: &Source<'_>, value: Spanned<DeValue<'_>>) {
+        let Some(table) = self.table::<GuardTable>(source, value) else {
+            return;
+        };
+        let cgroup = source.place(table.cgroup);
+        let at = cgroup.at;
+        let pattern = self.check(at, pattern(&cgroup.value));
+        let pressure = self.optional(source, table.pressure, str::parse);
+        let usage = self.optional(source, table.usage, str::parse);
+        let swap = self.optional(source, table.swap, str::parse);
+        let available = self.optional(source, table.available, str::parse);
+        let taken_back = table
+            .holds_for
+            .as_ref()
+            .is_some_and(|time| time.get_ref().is_empty());
+        let holds_for = table.holds_for.filter(|_| !taken_back);
+        let holds_for = self.optional(source, holds_for, guard::time);
+        let cooldown = self.optional(source, table.cooldown, guard::time);
+        let term = self.optional(source, table.term, guard::time);
+        let rule = || {
+            Some(guard::Rule {
+                id: 0,
+                pattern: pattern?,
+                conditions: guard::Conditions {
+                    pressure: pressure?,
+                    usage: usage?,
+                    swap: swap?,
+                    available: available?,
+                },
+                holds_for: holds_for?.unwrap_or(guard::FOR),
+                cooldown: cooldown?.unwrap_or(guard::COOLDOWN),
+                term: term?.filter(|time| !time.is_zero()),
+                dry_run: table.dry_run.unwrap_or(false),
+                applied: true,
+            })
+        };
+        let Some(rule) = rule() else {
+            return;
+        };
+        if self.check(at, rule.check()).is_none() {
+            return;
+        }
+        let is_same = |entry: &&GuardEntry| entry.rule.replaces(&rule);
+        if let Some(other) = self.guard.iter().find(is_same) {
+            if other.at.file == at.file {
+                let line = other.at.line;
+                let shown = printable(&rule.pattern.to_string());
+                let message =
+                    format!("line {line} has a rule for {shown} with such conditions already");
+                return self.complain(at, message);
+            }
+        }
+        self.guard.retain(|entry| !entry.rule.replaces(&rule));
+        self.guard.push(GuardEntry {
+            at,
+            rule,
+            taken_back,
+        });
+    }
+
+    /// The rules of the guard that are left of all files.
+    fn finish_guard(&mut self) -> Vec<guard::Rule> {
+        let entries = std::mem::take(&mut self.guard).into_iter();
+        let (places, rules): (Vec<_>, Vec<_>) = entries
+            .filter(|entry| !entry.taken_back)
+            .map(|entry| (entry.at, entry.rule))
+            .unzip();
+        let fits = |count: usize| guard::check(&rules[..count]);
+        if let Err(error) = fits(rules.len()) {
+            let last = (1..rules.len())
+                .find(|&count| fits(count).is_err())
+                .unwrap_or(rules.len());
+            self.complain(places[last - 1], format!("{error:#}"));
+        }
+        rules
+    }
+
     fn hook(&mut self, source: &Source<'_>, value: Spanned<DeValue<'_>>) {
         let Some(table) = self.table::<HookTable>(source, value) else {
             return;
@@ -448,6 +571,7 @@ impl Reader {
         }
         let rules = self.merge(&with_rules);
         let mut by_policy = self.sort(rules, &policies, &with_rules);
+        let guard = self.finish_guard();
         let policies = policies.into_iter().map(|(cgroup, entry)| {
             let (places, rules): (Vec<_>, Vec<_>) = by_policy
                 .remove(&cgroup)
@@ -466,6 +590,7 @@ impl Reader {
         });
         let config = Config {
             policies: policies.collect(),
+            guard,
             hook: self.hook.take(),
         };
         if self.errors.is_empty() && self.unreadable.is_empty() {

@@ -51,7 +51,7 @@ pub fn decision(
     let path = |id| paths.place(id).path;
     let outcome = decision.outcome();
     let priority = match outcome {
-        Outcome::Killed | Outcome::Dying => WARNING,
+        Outcome::Killed | Outcome::Asked | Outcome::Dying => WARNING,
         Outcome::Nothing | Outcome::Failed => ERR,
         Outcome::DryRun => NOTICE,
     };
@@ -67,6 +67,7 @@ pub fn decision(
         .with("OOM_TIME", print::rfc3339(time))
         .with_some("OOM_CGROUP", path(decision.oom_cgroup_id))
         .with("OOM_CGROUP_ID", decision.oom_cgroup_id)
+        .with_some("OOM_DECLARED_BY", decision.declared_by)
         .with("OOM_POLICY", &decision.policy)
         .with_some("OOM_POLICY_CGROUP", path(decision.policy_cgroup_id))
         .with("OOM_POLICY_CGROUP_ID", decision.policy_cgroup_id)

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::super::decision::Candidate;
 use super::super::decision::Class;
 use super::super::decision::Decision;
+use super::super::decision::Outcome;
 use super::super::decision::Source;
 use super::super::decision::Verdict;
 use super::super::decision::Victim;
@@ -44,8 +45,12 @@ pub fn text(decision: &Decision, time: SystemTime, paths: &Paths) -> String {
 /// The decision in a line, without the time.
 pub fn line(decision: &Decision, paths: &Paths) -> String {
     let place = |id| paths.place(id).to_string();
+    let declared = match decision.declared_by {
+        Some(rule) => format!("declared by guard rule {rule}"),
+        None => "out of memory".to_string(),
+    };
     format!(
-        "{} out of memory: {} (on {}) {}; took {}",
+        "{} {declared}: {} (on {}) {}; took {}",
         match decision.oom_cgroup_id {
             1 => "whole system".to_string(),
             id => place(id),
@@ -87,10 +92,10 @@ fn victims(decision: &Decision) -> String {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    let verb = if decision.dry_run {
-        "would die"
-    } else {
-        "died"
+    let verb = match decision.outcome() {
+        Outcome::DryRun => "would die",
+        Outcome::Asked => "asked to end",
+        _ => "died",
     };
     format!("  {verb}: {}{more}\n", named.join(", "))
 }
@@ -193,6 +198,7 @@ fn outcome(decision: &Decision, place: impl Fn(u64) -> String) -> String {
         (error, _) if error < 0 => {
             format!("chose {what}, {why}, but killed nothing: {}", errno(error))
         }
+        (0, _) if decision.term => format!("sent SIGTERM to {what}, {why}"),
         (0, _) => {
             format!("waits for {what}, {why}: it is dying already, and its memory is on its way")
         }
@@ -282,6 +288,8 @@ struct Object<'a> {
     took_ns: u64,
     oom_path: Option<String>,
     oom_id: u64,
+    declared_by: Option<u32>,
+    term: bool,
     policy: &'a str,
     policy_path: Option<String>,
     policy_id: u64,
@@ -320,6 +328,8 @@ pub fn json(decision: &Decision, time: SystemTime, paths: &Paths) -> serde_json:
         took_ns: decision.took_ns,
         oom_path: path(decision.oom_cgroup_id),
         oom_id: decision.oom_cgroup_id,
+        declared_by: decision.declared_by,
+        term: decision.term,
         policy: &decision.policy,
         policy_path: path(decision.policy_cgroup_id),
         policy_id: decision.policy_cgroup_id,
@@ -430,6 +440,14 @@ mod tests {
             "waits for process 99 (h\\u{1b}og) of /shop/hog, which is preferred: it is dying already, and its memory is on its way; took 0.250 ms"
         );
 
+        one.term = true;
+        one.declared_by = Some(3);
+        let asked = line(&one, &paths());
+        assert_eq!(
+            asked,
+            "/shop declared by guard rule 3: largest (on /) sent SIGTERM to process 99 (h\\u{1b}og) of /shop/hog, which is preferred; took 0.250 ms"
+        );
+
         let mut none = decision();
         none.candidates[1].class = Class::Avoid;
         none.result = -(Errno::ESRCH as i32);
@@ -462,7 +480,7 @@ mod tests {
         decision.policy_cgroup_id = 77;
         let expected = concat!(
             r#"{"number":7,"time":"2026-11-21T12:03:22.123Z","time_ns":1500000000,"took_ns":250000,"#,
-            r#""oom_path":"/shop","oom_id":10,"policy":"largest","policy_path":null,"policy_id":77,"#,
+            r#""oom_path":"/shop","oom_id":10,"declared_by":null,"term":false,"policy":"largest","policy_path":null,"policy_id":77,"#,
             r#""dry_run":false,"chosen_path":"/shop/hog","chosen_id":12,"chosen_pid":null,"#,
             r#""chosen_comm":null,"result":3,"cgroups":2,"candidates":["#,
             r#"{"path":"/shop/db","id":11,"anon":45056,"shmem":0,"swap":11264,"usage":90112,"gives":56320,"class":"omit","source":"rule","rule":5,"verdict":"omitted"},"#,

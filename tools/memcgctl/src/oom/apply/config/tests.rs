@@ -66,6 +66,14 @@ cgroup = "ci.slice"
 class = "prefer"
 scope = "cgroup"
 policy = "/"
+[[guard]]
+cgroup = "user.slice"
+pressure = "full10=40%"
+available = "5%"
+for = "20s"
+cooldown = "1m"
+term = "5s"
+dry_run = true
 [hook]
 command = ["/bin/sh", "-c", "true"]
 timeout = "1m 30s"
@@ -99,6 +107,20 @@ limit = 2
                 vec![],
             ),
         ],
+        guard: vec![guard::Rule {
+            id: 0,
+            pattern: "/user.slice".parse().unwrap(),
+            conditions: guard::Conditions {
+                pressure: Some("full10=40%".parse().unwrap()),
+                available: Some("5%".parse().unwrap()),
+                ..Default::default()
+            },
+            holds_for: Duration::from_secs(20),
+            cooldown: Duration::from_secs(60),
+            term: Some(Duration::from_secs(5)),
+            dry_run: true,
+            applied: true,
+        }],
         hook: Some(Hook {
             command: ["/bin/sh", "-c", "true"].map(String::from).into(),
             timeout: Duration::from_secs(90),
@@ -106,6 +128,16 @@ limit = 2
         }),
     };
     assert_eq!(reader.finish(|_| Ok(Some(true))).unwrap(), expected);
+}
+
+#[test]
+fn a_later_rule_of_the_guard_replaces_one_like_it() {
+    let first =
+        "[[guard]]\ncgroup = \"a\"\nswap = \"80%\"\n[[guard]]\ncgroup = \"a\"\nusage = \"80%\"\n";
+    let second = "[[guard]]\ncgroup = \"/a\"\nswap = \"90%\"\n[[guard]]\ncgroup = \"a\"\nusage = \"1%\"\nfor = \"\"\n";
+    let rules = config([first, second]).unwrap().guard;
+    let words: Vec<_> = rules.iter().map(guard::Rule::to_string).collect();
+    assert_eq!(words, ["swap >= 90% for 10s in /a"]);
 }
 
 #[test]
@@ -129,6 +161,7 @@ fn the_examples_of_the_default_configuration_are_right() {
     let config = config([&example.replace("/usr/local/bin/oom-hook", "/bin/sh")]).unwrap();
     assert_eq!(config.policies.len(), 1);
     assert!(!config.policies[0].rules.is_empty());
+    assert_eq!(config.guard.len(), 1);
     assert_eq!(config.hook.unwrap().limit, LIMIT);
 }
 
@@ -255,7 +288,7 @@ fn errors_name_their_file() {
         errors,
         [
             "2:1:1: missing field `command`",
-            "3:1:2: unknown key `hooks`, expected `policy`, `rule` or `hook`",
+            "3:1:2: unknown key `hooks`, expected `policy`, `rule`, `guard` or `hook`",
         ]
     );
     let errors = read(&[("a", b"# \xc3\xa9\n# \xc3\xa9\xff\n")]).unwrap_err();
