@@ -100,6 +100,7 @@ struct oom_guard_sight {
 struct oom_guard_sights {
 	__u64 beat;		/* counts the beats */
 	__u64 time_ns;		/* when the last one ended */
+	__u64 took_ns;		/* how long it took, declarations included */
 	__u64 latest_ns;	/* the longest that a beat began after its time */
 	__u64 actions;		/* the number of the last action */
 	__u64 lost;		/* states that had no room */

@@ -551,8 +551,8 @@ static int beat(void *map, int *key, void *value)
 {
 	struct oom_guard_table *table;
 	struct oom_guard_sights *all;
+	u64 counted, started = bpf_ktime_get_ns();
 	u32 zero = 0, i;
-	u64 counted;
 	void *inner;
 
 	inner = bpf_map_lookup_elem(&guard_rules, &zero);
@@ -560,7 +560,7 @@ static int beat(void *map, int *key, void *value)
 	all = bpf_map_lookup_elem(&sights, &zero);
 	if (!table || !all)
 		return 0;
-	now = bpf_ktime_get_ns();
+	now = started;
 	if (now > next_beat && now - next_beat > all->latest_ns)
 		all->latest_ns = now - next_beat;
 	all->beat++;
@@ -581,6 +581,7 @@ static int beat(void *map, int *key, void *value)
 	counted = all->beat;
 	bpf_for_each_map_elem(&states, forget, &counted, 0);
 	all->time_ns = bpf_ktime_get_ns();
+	all->took_ns = all->time_ns - started;
 	return 0;
 }
 

@@ -19,6 +19,7 @@ use nix::time::clock_gettime;
 use nix::time::ClockId;
 use serde::Serialize;
 
+use super::super::watch::print;
 use super::rule::Rule;
 use super::running::Guard;
 use crate::cgroup::Paths;
@@ -99,7 +100,16 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         format::json(&mut out, &rows)
     } else if let Some(guard) = &guard {
-        print(&mut out, &rows).and_then(|()| warn(&guard.sights().map_err(io::Error::other)?))
+        let sights = guard.sights()?;
+        write(&mut out, &rows)
+            .and_then(|()| {
+                writeln!(
+                    out,
+                    "The last beat took {}.",
+                    print::duration(sights.took_ns)
+                )
+            })
+            .and_then(|()| warn(&sights))
     } else {
         writeln!(out, "The guard has no rules, and does not run.")
     }
@@ -225,7 +235,7 @@ fn ago(ns: u64) -> String {
     humantime::format_duration(Duration::from_secs(ns / 1_000_000_000)).to_string()
 }
 
-fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+fn write(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     let cells = |row: &Row| {
         let [conditions, now, last] = &row.words;
         [
@@ -313,7 +323,7 @@ mod tests {
             row(&unseen, &[action(-3)]),
             row(&unseen, &[]),
         ];
-        print(&mut out, &rows).unwrap();
+        write(&mut out, &rows).unwrap();
         let expected = "\
 RULE  CGROUP  DECLARES AN OOM AT  FOR  MATCHES  HOLDS  NOW                     LAST
    3  /a      full10 >= 40%       20s        2      1  full10 51.25%, for 10s  1m ago: OOM in /a
