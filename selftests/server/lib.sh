@@ -2,15 +2,26 @@
 # Sourced by the scripts that run on the server (vm/server): its services, and OOMs that hit them.
 
 database=postgresql@17-main.service
+psql=/usr/lib/postgresql/17/bin/psql # the one in the path is a script
 packages=(memcgctl "rust-bpf-memcontrol-$(uname -r)")
+
+# until_true SECONDS COMMAND...: waits until COMMAND succeeds.
+until_true() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.2
+	done
+}
 
 # A session of the database that holds 250 MB, redis with 100 MB, and reports, each of which grows
 # to 100 MB: too much for the machine. The session is the largest process.
 make_services() {
 	install /src/build/memhog /usr/local/bin/report
-	cat >/usr/local/bin/session <<-'END'
+	cat >/usr/local/bin/session <<-END
 		#!/bin/sh
-		exec psql -qc "do \$\$ declare held text := repeat('x', 85000000); begin perform pg_sleep(100000); end \$\$"
+		exec $psql -qc "do 'declare held text := repeat(''x'', 85000000); begin perform pg_sleep(100000); end'"
 	END
 	chmod +x /usr/local/bin/session
 	cat >/etc/systemd/system/session.service <<-END
@@ -40,43 +51,50 @@ make_services() {
 
 # Makes the database and redis hold their memory.
 fill_services() {
-	local sleeping="select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
 	redis-cli config set save '' >/dev/null # it would write all of it to the disk
 	redis-cli setrange large 100000000 x >/dev/null
 	systemctl start session.service
-	for _ in {1..60}; do
-		[ "$(runuser -u postgres -- psql -qtAc "$sleeping" 2>&1)" != 1 ] || return 0
-		sleep 1
-	done
-	echo 'the session does not hold its memory' >&2
-	return 1
+	until_true 60 session_sleeps || {
+		echo 'the session does not hold its memory' >&2
+		return 1
+	}
+}
+
+# The session holds its memory.
+session_sleeps() {
+	local sleeping="select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+	[ "$(runuser -u postgres -- $psql -qtAc "$sleeping" 2>&1)" = 1 ]
 }
 
 kills() {
 	sed -n 's/^oom_kill //p' /proc/vmstat
 }
 
-# Starts the reports, waits for the end of the OOMs, and stops those that are left. Leaves the names
+# Starts the reports, waits until the OOMs are over, and stops those that are left. Leaves the names
 # of the processes that were killed in $killed.
 take_oom() {
-	local from before last now quiet=0
-	from=$(cut -d' ' -f1 /proc/uptime) before=$(kills) last=$before
+	local from
+	from=$(cut -d' ' -f1 /proc/uptime)
 	systemctl start report@{1..6}.service
-	for _ in {1..60}; do
-		sleep 2
-		now=$(kills)
-		if [ "$now" != "$last" ]; then
-			quiet=0 last=$now
-		elif [ "$now" != "$before" ]; then
-			quiet=$((quiet + 1))
-		fi
-		[ $quiet -lt 3 ] || break
-	done
+	until_true 120 are_large /sys/fs/cgroup/system.slice/system-report.slice/report@*.service
 	killed=$(dmesg | sed -n 's/^\[ *\([0-9.]*\)\].*Killed process [0-9]* (\([^)]*\)).*/\1 \2/p' |
 		awk -v from="$from" '$1 > from { n[$2]++ } END { for (name in n) print n[name] " x " name }' |
 		sort -k3 | paste -sd, | sed 's/,/, /g')
 	systemctl stop 'report@*.service'
 	systemctl reset-failed 'report@*.service' 2>/dev/null
+}
+
+# are_large CGROUP...: those that are left have grown to 100 MB.
+are_large() {
+	local cgroup
+	for cgroup; do
+		[ ! -e "$cgroup" ] || holds 100 "$cgroup" || return 1
+	done
+}
+
+# holds MEGABYTES CGROUP
+holds() {
+	[ "$(cat "$2/memory.current" 2>/dev/null || echo 0)" -ge $(($1 << 20)) ]
 }
 
 # Prints the services that are up.
@@ -86,6 +104,19 @@ alive() {
 		! systemctl --quiet is-active "${service#*:}" || alive+=("${service%%:*}")
 	done
 	echo "${alive[*]}"
+}
+
+# Starts the database again that lost its session. systemd has asked the rest of it to stop, and
+# would wait for an hour.
+start_database() {
+	systemctl kill -s KILL "$database" 2>/dev/null
+	systemctl reset-failed
+	systemctl start "$database"
+}
+
+# is_alive SERVICES: these are up, and no others.
+is_alive() {
+	[ "$(alive)" = "$1" ]
 }
 
 install_packages() {
