@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help demo demo-stock demo-server test test-debug bench check matrix shell reload ide module
-.PHONY: module-stock deb kernel doc clean distclean
+.PHONY: module-stock deb kernel-deb kernel doc clean distclean
 
 help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
@@ -25,6 +25,8 @@ help:
 	@echo '  module       build rust_bpf_memcontrol.ko for the guest, or for the kernel build in KDIR'
 	@echo "  module-stock build it for one of Debian's own kernels, which KERNEL names"
 	@echo "  deb          build Debian packages: memcgctl, headers, and the module for the same kernel (build/deb)"
+	@echo "  kernel-deb   build these for the patched kernel, and packages of it with Debian's configuration for clouds"
+	@echo '               (build/kernel-deb); builds that kernel, some 90 minutes on two cores'
 	@echo "  kernel       build the guest's kernel"
 	@echo '  doc          build the manual (build/manual) and the documentation of the Rust code (build/doc)'
 	@echo '  clean        remove build/'
@@ -52,7 +54,7 @@ check:
 	@vm/xtask check
 	@vm/test-errors
 
-demo demo-stock demo-server bench matrix shell reload ide kernel:
+demo demo-stock demo-server bench matrix shell reload ide kernel kernel-deb:
 	@vm/xtask $@
 
 module:

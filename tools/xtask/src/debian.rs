@@ -85,12 +85,8 @@ Where Secure Boot is on, it needs the signature of a key that the machine trusts
 /// Builds the packages for the kernel of a release, and says how to install them.
 pub fn packages(kernels: &Kernels, release: Option<String>) -> Result<()> {
     let release = wanted(release)?;
-    let parts = [Part::Module, Part::Policies, Part::Tools, Part::Deb];
-    parts::build_for(kernels, &parts.map(|part| (part, release.clone())).into())?;
-    for package in deb::packages()? {
-        println!("{}", package.strip_prefix(layout::TOP)?.display());
-    }
-    println!("A machine with Linux {release} installs them:\n  apt install ./build/deb/*.deb");
+    let dir = deb::make(kernels, &release)?;
+    println!("A machine with Linux {release} installs them:\n  apt install ./{dir}/*.deb");
     Ok(())
 }
 
@@ -203,6 +199,15 @@ fn source(version: &str) -> Result<PathBuf> {
 /// Whether a kernel has the source that the build root has.
 fn is_of_root(build: &Path) -> Result<bool> {
     Ok(fs::read_to_string(build.join(SOURCE)).ok() == Some(root::linux_source()?))
+}
+
+/// Returns the configuration of the newest kernel of a flavour.
+pub fn configuration(flavour: &str) -> Result<String> {
+    let archive = Archive::open()?;
+    let release = archive.newest(flavour)?;
+    Ok(fs::read_to_string(
+        headers(&archive, &release)?.join(".config"),
+    )?)
 }
 
 /// Returns the directory of a kernel's headers, which also hold its configuration.

@@ -10,12 +10,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
+use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use serde::Deserialize;
 
 use crate::cache;
 use crate::cache::Key;
+use crate::deb;
 use crate::debian;
 use crate::layout;
 use crate::root;
@@ -34,22 +36,26 @@ pub const MODULE: [&str; 8] = [
     "TRACEPOINTS=y",
 ];
 
-/// Options that the module and the guest need, and why.
-const NEEDED: [(&str, &[&str]); 3] = [
+/// Options that the module needs in a patched kernel, and why.
+const NEEDED: [(&str, &[&str]); 2] = [
     ("the module needs it", &MODULE),
     ("the module provides these kfuncs", &["BPF_MEMCONTROL=n"]),
-    (
-        "the guest does not boot without it",
-        &[
-            "9P_FS=y",
-            "NET_9P_VIRTIO=y",
-            "VIRTIO_PCI=y",
-            "SERIAL_8250_CONSOLE=y",
-            "VIRTIO_CONSOLE=y",
-            "DEVTMPFS=y",
-        ],
-    ),
 ];
+
+/// Options that the guest needs.
+const GUEST: [&str; 6] = [
+    "9P_FS=y",
+    "NET_9P_VIRTIO=y",
+    "VIRTIO_PCI=y",
+    "SERIAL_8250_CONSOLE=y",
+    "VIRTIO_CONSOLE=y",
+    "DEVTMPFS=y",
+];
+
+/// The kernel that is built into packages.
+pub const PACKAGED: &str = "cloud";
+/// Where its packages are, below its directory.
+pub const PACKAGES: &str = "packages";
 
 /// Lines of the patches, by which a kernel tree shows that it has them.
 const PATCHED: [(&str, &str); 6] = [
@@ -76,6 +82,9 @@ pub struct Spec {
     /// The kernel whose configuration this one starts from, and whose objects, if the compiler is
     /// the same.
     like: Option<String>,
+    /// The flavour of Debian's kernels whose configuration this one starts from. It is for machines:
+    /// the build leaves packages.
+    config_of: Option<String>,
     /// Options that are set at the end, `NAME=y`.
     #[serde(default)]
     set: Vec<String>,
@@ -138,17 +147,26 @@ pub struct Kernel {
 impl Kernel {
     /// A command in the build root that has the source on `/linux` and the build on `/kernel`.
     pub fn command(&self, program: &str) -> Command {
+        self.command_with(&[], program)
+    }
+
+    fn command_with(&self, more: &[(&Path, &str)], program: &str) -> Command {
         let mut mounts: Vec<(&Path, &str)> =
             vec![(&self.source, "/linux"), (&self.build, "/kernel")];
         if let Some(mm) = &self.mm {
             mounts.push((mm, "/linux/mm"));
         }
+        mounts.extend(more);
         root::command_with(&mounts, program)
     }
 
     /// make in the kernel's build directory.
     pub fn make(&self) -> Command {
-        let mut make = self.command("make");
+        self.make_with(&[])
+    }
+
+    fn make_with(&self, mounts: &[(&Path, &str)]) -> Command {
+        let mut make = self.command_with(mounts, "make");
         make.args([
             "-s",
             "-C",
@@ -223,7 +241,18 @@ impl Kernels {
             if let Some(like) = spec.like.as_ref().filter(|like| !specs.contains_key(*like)) {
                 bail!("vm/kernels.toml: {name} is like {like}, which is not there");
             }
-            if spec.flavour.is_some() && (spec.like.is_some() || !spec.set.is_empty()) {
+            let starts = [
+                !spec.configs.is_empty(),
+                spec.like.is_some(),
+                spec.config_of.is_some(),
+                spec.flavour.is_some(),
+            ];
+            if starts.iter().filter(|start| **start).count() > 1 {
+                bail!(
+                    "vm/kernels.toml: {name} has more than one of configs, like, config-of and flavour"
+                );
+            }
+            if spec.flavour.is_some() && !spec.set.is_empty() {
                 bail!(
                     "vm/kernels.toml: {name} is Debian's own kernel, which has no options to set"
                 );
@@ -312,6 +341,9 @@ impl Kernels {
         if let Some(like) = &spec.like {
             key = key.add(self.key(like)?.finish());
         }
+        if let Some(flavour) = &spec.config_of {
+            key = key.add(flavour).add(package_version()?);
+        }
         Ok(spec
             .set
             .iter()
@@ -328,14 +360,25 @@ impl Kernels {
             .transpose()?;
         source(spec.patches)?;
         cache::entry(entry, |new| {
-            cache::need_space(if spec.like.is_some() { 4 } else { 6 })?;
+            cache::need_space(match (&spec.config_of, &spec.like) {
+                (Some(_), _) => 10,
+                (None, Some(_)) => 4,
+                (None, None) => 6,
+            })?;
             let kernel = self.describe(spec, new.to_path_buf())?;
+            if let Some(flavour) = &spec.config_of {
+                fs::write(new.join(".config"), debian::configuration(flavour)?)?;
+            }
             step(&format!("configuring the kernel {name}"), |log| {
                 configure(log, spec, &kernel, like.as_ref())
             })?;
             check_configuration(spec, &kernel)?;
+            let time = match spec.config_of {
+                Some(_) => "90 minutes",
+                None => "15 minutes",
+            };
             let what = format!(
-                "building the kernel {name} ({}; some 15 minutes on two cores)",
+                "building the kernel {name} ({}; some {time} on two cores)",
                 spec.about
             );
             step(&what, |log| compile(log, spec, &kernel))
@@ -418,6 +461,8 @@ fn configure(log: &Log, spec: &Spec, kernel: &Kernel, like: Option<&Kernel>) -> 
                 .arg(&kernel.build),
         )?;
         set(log, kernel, &spec.set)
+    } else if spec.config_of.is_some() {
+        set(log, kernel, &spec.set)
     } else {
         let mut all = String::new();
         for option in &spec.set {
@@ -451,6 +496,9 @@ fn check_configuration(spec: &Spec, kernel: &Kernel) -> Result<()> {
         for (cause, options) in NEEDED {
             kernel.require(cause, options)?;
         }
+        if spec.config_of.is_none() {
+            kernel.require("the guest does not boot without it", &GUEST)?;
+        }
         for config in spec.configs.iter().skip(1) {
             let text = fs::read_to_string(layout::top("vm").join(config))?;
             let wanted: Vec<_> = text
@@ -466,6 +514,8 @@ fn check_configuration(spec: &Spec, kernel: &Kernel) -> Result<()> {
 fn compile(log: &Log, spec: &Spec, kernel: &Kernel) -> Result<()> {
     if spec.compile_only {
         log.run(kernel.make().arg("vmlinux"))?;
+    } else if spec.config_of.is_some() {
+        package(log, kernel)?;
     } else {
         log.run(&mut kernel.make())?;
     }
@@ -479,11 +529,14 @@ fn compile(log: &Log, spec: &Spec, kernel: &Kernel) -> Result<()> {
                 .arg(&kernel.build)
                 .args(["-mindepth", "1", "-delete"]),
         )?;
-    } else if spec.strict {
+    } else if spec.strict || spec.config_of.is_some() {
         log.run(Command::new("find").arg(&kernel.build).args([
             "(",
             "-name",
             "*.[oa]",
+            "-o",
+            "-name",
+            "*.ko",
             "-o",
             "-name",
             ".tmp_vmlinux*",
@@ -495,6 +548,41 @@ fn compile(log: &Log, spec: &Spec, kernel: &Kernel) -> Result<()> {
         ]))?;
     }
     Ok(())
+}
+
+/// Builds a kernel and its packages by its own target bindeb-pkg, without those of debug information
+/// and of C headers: the latter would replace Debian's.
+fn package(log: &Log, kernel: &Kernel) -> Result<()> {
+    // Packages get into the directory above the one that debian/rules runs in. Above /kernel nothing
+    // can be written, so it runs where the build is mounted once more.
+    let packages = kernel.build.join(PACKAGES);
+    let at = packages.join("kernel");
+    fs::create_dir_all(&at)?;
+    let targets = "binary-image,binary-headers";
+    let rules = "env -u sub_make_done make -C /mnt/kernel -f debian/rules";
+    let mut make = kernel.make_with(&[(&packages, "/mnt"), (&kernel.build, "/mnt/kernel")]);
+    make.arg("bindeb-pkg")
+        .env(
+            "DPKG_FLAGS",
+            // The check asks for a C++ compiler.
+            format!("--no-check-builddeps --target={targets} --rules-file='{rules}'"),
+        )
+        .env("KDEB_PKGVERSION", package_version()?)
+        .env("KDEB_CHANGELOG_DIST", "UNRELEASED")
+        .env("DEBFULLNAME", deb::MAINTAINER.0)
+        .env("DEBEMAIL", deb::MAINTAINER.1);
+    log.run(&mut make)?;
+    fs::remove_dir(&at)?;
+    cache::remove(&kernel.build.join("debian"))
+}
+
+/// The version of a kernel's packages: that of Debian's source, and of the patches.
+pub fn package_version() -> Result<String> {
+    Ok(format!(
+        "{}+{}",
+        root::linux_source()?,
+        env!("CARGO_PKG_VERSION")
+    ))
 }
 
 /// Fails when a build has warned. One warning is Linux's own: net/core/bpf_ksock.c without
@@ -538,15 +626,17 @@ fn check_patched_objects(spec: &Spec, kernel: &Kernel) -> Result<()> {
 }
 
 fn patches() -> Result<Vec<PathBuf>> {
-    let dir = layout::top("patches").join(layout::series());
-    let mut patches = fs::read_dir(&dir)
-        .with_context(|| format!("cannot read {}", dir.display()))?
+    let series = layout::series();
+    let missing = || format!("there are no patches for Linux {series} in patches/{series}");
+    let mut patches = fs::read_dir(layout::top("patches").join(&series))
+        .with_context(missing)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<_>>>()?;
     patches.retain(|path| {
         path.extension()
             .is_some_and(|extension| extension == "patch")
     });
+    ensure!(!patches.is_empty(), missing());
     patches.sort();
     Ok(patches)
 }
@@ -721,7 +811,25 @@ mod tests {
         let flavour = "[d]\nabout = \"\"\nflavour = \"amd64\"\n";
         assert!(Kernels::parse(flavour).is_ok());
         assert!(Kernels::parse(&format!("{flavour}set = [\"RUST=y\"]\n")).is_err());
-        assert!(Kernels::parse(&format!("{flavour}like = \"d\"\n")).is_err());
+    }
+
+    #[test]
+    fn a_kernel_starts_from_one_configuration() {
+        let starts = [
+            "configs = [\"config\"]",
+            "like = \"guest\"",
+            "config-of = \"cloud-amd64\"",
+            "flavour = \"amd64\"",
+        ];
+        for (i, one) in starts.iter().enumerate() {
+            let kernel = format!("[guest]\nabout = \"\"\n[d]\nabout = \"\"\n{one}\n");
+            assert!(Kernels::parse(&kernel).is_ok(), "{one}");
+            for other in &starts[i + 1..] {
+                let error = Kernels::parse(&format!("{kernel}{other}\n")).err();
+                let text = error.map(|error| error.to_string()).unwrap_or_default();
+                assert!(text.contains("d has more than one of configs, "), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -79,6 +79,8 @@ enum Command {
         /// The kernel's release, as with module-stock
         release: Option<String>,
     },
+    /// Builds Debian packages of the patched kernel, and those that deb builds, for that kernel
+    KernelDeb,
     /// Boots a guest: its cgroups, and an OOM without and with a policy
     Demo,
     /// Boots a guest with Debian's own kernel: an OOM without and with a policy
@@ -143,6 +145,7 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::ModuleStock { release } => debian::module(&kernels()?, release).map(|()| true),
         Command::Deb { release } => debian::packages(&kernels()?, release).map(|()| true),
+        Command::KernelDeb => deb::with_kernel(&kernels()?).map(|()| true),
         Command::Demo => shell::demo(&kernels()?),
         Command::DemoStock => shell::demo_stock(&kernels()?),
         Command::DemoServer => shell::demo_server(&kernels()?),

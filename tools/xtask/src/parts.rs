@@ -152,7 +152,7 @@ fn build_part(kernels: &Kernels, part: Part, name: &str) -> Result<()> {
         }
         Part::Bpftool => return bpftool(&kernel),
         Part::Server => return Server::get(&kernel).map(drop),
-        Part::Deb => return deb::build(&kernel),
+        Part::Deb => return deb::build(&kernel, name),
         Part::Module if !kernel.patched => return stock_module(&kernel, &part.dir(name)),
         _ if name == "guest" => format!("building {}", part.name()),
         _ => format!("building {} for the kernel {name}", part.name()),
