@@ -124,7 +124,7 @@ static void test_cookie(void)
 
 	f.plan->targets[0].pid = f.first.pid;
 	ASSERT_OK(write_cgroup_file(SERVICE, "memory.max", "4096"), "memory.max");
-	ASSERT_EQ(f.plan->asked, 2, "calls of the policy");
+	ASSERT_GE(f.plan->asked, 2, "calls of the policy");
 	ASSERT_EQ(f.plan->flags, 0, "flags of the kernel's OOM");
 	ASSERT_TRUE(is_killed(&f.first), "the policy's choice is killed");
 	ASSERT_OK(write_cgroup_file(SERVICE, "memory.max", "max"), "memory.max");
