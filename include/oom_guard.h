@@ -87,7 +87,7 @@ struct oom_guard_action {
 	__u64 path[OOM_GUARD_DEPTH];	/* their ids, and its own */
 };
 
-/* What the last beat saw of a rule. */
+/* A rule, as the last beat saw it. */
 struct oom_guard_sight {
 	__u64 rule_id;
 	__u64 cgroup_id;	/* the one for which the first condition is nearest to its limit */

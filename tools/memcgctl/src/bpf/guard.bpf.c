@@ -112,7 +112,7 @@ static u32 averages[6]; /* of the cgroup that is looked at */
 static u64 now;
 static u64 next_beat; /* when the timer is to fire */
 
-/* Of the cgroup that is looked at. Were it static, clang would split it up, against its BTF. */
+/* For that cgroup, too. Were it static, clang would split it up, against its BTF. */
 u32 figures[OOM_GUARD_CONDITIONS];
 
 static struct due {
@@ -360,7 +360,7 @@ static __noinline bool goes_on(const struct oom_rules_at *at)
 	return all;
 }
 
-/* Looks at a memory cgroup. The walk comes to a parent before it comes to its children. */
+/* Looks at a memory cgroup. The walk visits a parent before its children. */
 static __noinline void visit(const struct oom_guard_table *table, struct cgroup_subsys_state *css)
 {
 	struct cgroup *cgrp = css->cgroup;

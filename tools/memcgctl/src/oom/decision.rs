@@ -222,7 +222,7 @@ pub struct Decision {
     pub oom_cgroup_id: u64,
     pub policy_cgroup_id: u64,
     pub chosen_cgroup_id: Option<u64>,
-    /// Who declared the OOM, if the kernel did not find it: the id of a rule of the guard.
+    /// The rule of the guard that declared the OOM, by its id; `None` if the kernel found it.
     pub declared_by: Option<u32>,
     /// The choice was sent SIGTERM, and not killed.
     pub term: bool,

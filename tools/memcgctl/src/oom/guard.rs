@@ -271,7 +271,7 @@ pub fn configure(rules: &[Rule], configured: &[Rule]) -> (Vec<Rule>, Vec<(bool, 
     (new, changes)
 }
 
-/// What is in force, and what the configuration changes.
+/// Prepares the change that a configuration makes, with a line for each rule.
 pub fn plan(configured: &[Rule]) -> Result<(Change, Vec<(bool, String)>)> {
     let guard = Guard::open()?;
     let rules = match &guard {

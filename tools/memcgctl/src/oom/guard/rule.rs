@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rules of the guard: which cgroups, which conditions, and what comes of it.
+//! Rules of the guard: which cgroups, which conditions, and which action.
 
 use std::fmt;
 use std::str::FromStr;
