@@ -5,7 +5,7 @@
 use crate::{
     oom::{self, Locked, OomControl, Protected},
     policy,
-    victim::{self, Settled},
+    victim::{self, Means, Settled},
 };
 use kernel::{prelude::*, task::Task};
 
@@ -17,16 +17,17 @@ fn case(oc: &OomControl, task: &Task, why: &CStr, lock: &mut Locked) {
     {
         policy::handle(oc, lock); // error[E0499]
         policy::note_progress(Settled::Dying, lock); // error[E0499]
+        policy::declared(lock); // error[E0499]
         oom::out_of_memory(None, 0, lock); // error[E0499]
         oom::ask_policies(None, 0, lock); // error[E0499]
         victim::note_domain(oc, lock); // error[E0499]
         victim::add(task, lock); // error[E0499]
         let _ = victim::memory_for(oc, lock); // error[E0499]
         victim::prune(lock); // error[E0499]
-        let _ = victim::kill_process(oc, task, why, lock); // error[E0499]
+        let _ = victim::kill_process(oc, task, why, Means::Kill, lock); // error[E0499]
         let _ = oc.kill(task, why, true, lock); // error[E0499]
         if let Some(memcg) = oc.memcg() {
-            let _ = victim::kill_memcg(oc, memcg, why, lock); // error[E0499]
+            let _ = victim::kill_memcg(oc, memcg, why, Means::Kill, lock); // error[E0499]
         }
     }
     *value = 1;
