@@ -7,7 +7,6 @@ mod rule;
 mod running;
 mod systemd;
 
-use std::fmt::Display;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -27,7 +26,7 @@ pub use self::rule::COOLDOWN;
 pub use self::rule::FOR;
 pub use self::running::check;
 pub use self::running::Change;
-pub use self::running::Guard;
+use self::running::Guard;
 use super::policy::Policies;
 use super::policy::Policy;
 use super::rules;
@@ -207,7 +206,7 @@ fn change(change: impl FnOnce(&mut Vec<Rule>) -> Result<()>) -> Result<()> {
 }
 
 /// Adds a rule, or puts it in the place of the one that it replaces, whose number it takes.
-pub fn put(rules: &mut Vec<Rule>, new: Rule) {
+fn put(rules: &mut Vec<Rule>, new: Rule) {
     match rules.iter_mut().find(|rule| new.replaces(rule)) {
         Some(rule) => *rule = Rule { id: rule.id, ..new },
         None => rules.push(new),
@@ -224,14 +223,10 @@ pub fn check_pressure(rule: &Rule) -> Result<()> {
 
 /// Warns about a rule that changes nothing now.
 fn warn(rule: &Rule, policies: &[Policy]) -> Result<()> {
-    let warn = |what: &str, about: &dyn Display| eprintln!("memcgctl: {what}: {about}");
     let paths = Paths::read()?;
     let shown = printable(&rule.pattern.to_string());
     if !paths.all().any(|path| rule.pattern.matches(path)) {
-        warn(
-            &format!("no cgroup matches {shown} now"),
-            &"the rule holds as soon as one does",
-        );
+        eprintln!("memcgctl: no cgroup matches {shown} now: the rule holds as soon as one does");
     }
     let base = rule.pattern.base();
     let governs = |above: &str| {
@@ -240,10 +235,9 @@ fn warn(rule: &Rule, policies: &[Policy]) -> Result<()> {
             .any(|policy| paths.place(policy.cgroup_id).path.as_deref() == Some(above))
     };
     if !rule.dry_run && !cgroup::ancestors(&base).any(governs) {
-        let base = printable(&base);
-        warn(
-            &format!("no OOM policy is attached to {base} or above it"),
-            &"an OOM that the guard declares kills nothing (memcgctl oom attach)",
+        eprintln!(
+            "memcgctl: no OOM policy is attached to {} or above it: an OOM that the guard declares kills nothing (memcgctl oom attach)",
+            printable(&base)
         );
     }
     Ok(())
@@ -251,7 +245,7 @@ fn warn(rule: &Rule, policies: &[Policy]) -> Result<()> {
 
 /// The rules of the guard with those of the configuration in the place of earlier ones, and a line for
 /// each that is another.
-pub fn configure(rules: &[Rule], configured: &[Rule]) -> (Vec<Rule>, Vec<(bool, String)>) {
+fn configure(rules: &[Rule], configured: &[Rule]) -> (Vec<Rule>, Vec<(bool, String)>) {
     let mut new: Vec<_> = rules.to_vec();
     let mut changes = Vec::new();
     new.retain(|rule| {

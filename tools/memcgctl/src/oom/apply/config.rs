@@ -416,10 +416,9 @@ impl Reader {
                 .check(class.at, choice::<Class>("class", name))
                 .map(Some),
         };
-        let scope = match table.scope.map(|scope| source.place(scope)) {
-            Some(scope) => self.check(scope.at, choice::<Scope>("scope", &scope.value)),
-            None => Some(Scope::Process),
-        };
+        let scope = self
+            .optional(source, table.scope, |name| choice("scope", name))
+            .map(|scope| scope.unwrap_or(Scope::Process));
         let policy = match table.policy.map(|policy| source.place(policy)) {
             Some(Placed { at, value }) => self
                 .check(at, cgroup_path(&value))
@@ -537,10 +536,9 @@ impl Reader {
         };
         let command = source.place(table.command);
         let checked = self.check(command.at, check_command(&command.value));
-        let timeout = match table.timeout.map(|timeout| source.place(timeout)) {
-            Some(timeout) => self.check(timeout.at, read_timeout(&timeout.value)),
-            None => Some(TIMEOUT),
-        };
+        let timeout = self
+            .optional(source, table.timeout, read_timeout)
+            .map(|timeout| timeout.unwrap_or(TIMEOUT));
         let limit = match table.limit.map(|limit| source.place(limit)) {
             Some(limit) => self.check(limit.at, read_limit(limit.value)),
             None => Some(LIMIT),

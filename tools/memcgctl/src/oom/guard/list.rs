@@ -105,8 +105,9 @@ pub fn run(args: &Args) -> Result<()> {
             .and_then(|()| {
                 writeln!(
                     out,
-                    "The last beat took {}.",
-                    print::duration(sights.took_ns)
+                    "The last beat took {}, and the latest one began {} after its time.",
+                    print::duration(sights.took_ns),
+                    print::duration(sights.latest_ns)
                 )
             })
             .and_then(|()| warn(&sights))

@@ -11,8 +11,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::Context;
+use anyhow::Error;
 use anyhow::Result;
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::MapCore;
@@ -35,7 +37,6 @@ use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
 use super::super::link;
-use super::super::policy;
 use super::super::rules;
 use super::rule::Rule;
 use crate::kernel;
@@ -165,11 +166,8 @@ impl Guard {
     }
 }
 
-fn another_guard() -> anyhow::Error {
-    policy::another_layout(
-        "the guard that runs was started by another memcgctl",
-        "cannot read its maps",
-    )
+fn another_guard() -> Error {
+    anyhow!("the guard that runs was started by another memcgctl, and this one cannot read its maps: end it (rm -r {DIR}), and set its rules again")
 }
 
 /// Removes a directory of pins, and the one above it after the last.
