@@ -255,9 +255,8 @@ pub struct Process(pub Child);
 impl Process {
     /// Starts `memhog`, which holds memory, in a cgroup.
     pub fn start(round: &Round, cgroup: &Path, size: &str) -> Result<Self> {
-        // A shell enters the cgroup first, so that memhog's first page is charged there. On a slow
-        // machine, the verifier takes the CPUs for the policies: memhog goes before it.
-        let script = "echo 0 >\"$0/cgroup.procs\" && exec nice -n -20 \"$1\" \"$2\"";
+        // A shell enters the cgroup first, so that memhog's first page is charged there.
+        let script = "echo 0 >\"$0/cgroup.procs\" && exec \"$1\" \"$2\"";
         Command::new("/bin/sh")
             .args(["-c", script])
             .arg(cgroup)
