@@ -278,7 +278,7 @@ impl Process {
         let mut ready = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
         while !round.is_over() {
             match poll(&mut ready, PollTimeout::from(100u8)) {
-                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(0) | Err(Errno::EINTR) => round.note_oom()?,
                 result => return result.map(drop).context("cannot wait for a hog"),
             }
         }

@@ -38,6 +38,7 @@ pub fn run_out_of_memory(worker: &mut Worker<'_>) -> Result<()> {
         for hog in &hogs {
             hog.settle(round)?;
         }
+        round.note_oom()?;
         // The hogs of the other worker then exceed the limit.
         round.sleep(random.duration(0, 500));
     }

@@ -34,6 +34,8 @@ use crate::programs::Shared;
 const CGROUP_WORKERS: usize = 8;
 /// The lowest number of steps with the programs of one load.
 const LEAST: u32 = 20;
+/// A round in which nothing runs out of memory may take this many times as long.
+const LONGER: u32 = 4;
 
 /// Set by a signal, and by the first worker that fails.
 pub static STOP: AtomicBool = AtomicBool::new(false);
@@ -128,6 +130,10 @@ pub struct Round<'a> {
     pub shared: &'a Shared,
     pub counts: &'a Counts,
     deadline: Instant,
+    /// The deadline of a round in which nothing has run out of memory.
+    last_deadline: Instant,
+    /// Whether something has.
+    had_oom: AtomicBool,
     /// Workers with BPF programs hold it for reading; the worker that unloads the module, for
     /// writing.
     users: RwLock<()>,
@@ -155,8 +161,23 @@ impl Round<'_> {
         guard
     }
 
+    /// On a slow machine, hogs may take long to run out of memory, and a round without an OOM proves
+    /// little.
     pub fn is_over(&self) -> bool {
-        STOP.load(Relaxed) || Instant::now() >= self.deadline
+        let deadline = if self.had_oom.load(Relaxed) {
+            self.deadline
+        } else {
+            self.last_deadline
+        };
+        STOP.load(Relaxed) || Instant::now() >= deadline
+    }
+
+    /// Looks whether something has run out of memory.
+    pub fn note_oom(&self) -> Result<()> {
+        if self.tree.oom_events("oom")? != 0 {
+            self.had_oom.store(true, Relaxed);
+        }
+        Ok(())
     }
 
     /// Whether other workers are still busy.
@@ -238,13 +259,16 @@ pub fn run(
 
     let tree = Tree::make(base)?;
     let shared = Shared::make()?;
+    let start = Instant::now();
     let round = Round {
         module,
         memhog: memhog()?,
         tree: &tree,
         shared: &shared,
         counts,
-        deadline: Instant::now() + bounds.duration,
+        deadline: start + bounds.duration,
+        last_deadline: start + LONGER * bounds.duration,
+        had_oom: AtomicBool::new(false),
         users: RwLock::new(()),
         awaited: AtomicBool::new(false),
         busy: AtomicUsize::new(busy),
