@@ -111,6 +111,7 @@ static bool inside[OOM_GUARD_DEPTH]; /* a rule may match there, or below */
 static u32 averages[6]; /* of the cgroup that is looked at */
 static u64 now;
 static u64 next_beat; /* when the timer is to fire */
+static u64 nr_states = 1; /* at most so many; a guard before this one may have left some */
 
 /* For that cgroup, too. Were it static, clang would split it up, against its BTF. */
 u32 figures[OOM_GUARD_CONDITIONS];
@@ -288,6 +289,8 @@ static __noinline int look(const struct oom_guard_table *table __arg_nonnull, u6
 		fresh.since_ns = now;
 		if (bpf_map_update_elem(&states, &key, &fresh, BPF_NOEXIST))
 			all->lost++;
+		else
+			nr_states++;
 		state = bpf_map_lookup_elem(&states, &key);
 	}
 	if (state) {
@@ -408,12 +411,14 @@ static void watch(const struct oom_guard_table *table)
 	bpf_put_mem_cgroup(root);
 }
 
-/* Forgets the cgroups that are gone, and rules that are. */
+/* Forgets the cgroups that are gone, and rules that are; counts the others. */
 static long forget(struct bpf_map *map, struct oom_guard_key *key, struct oom_guard_state *state,
 		   u64 *beat)
 {
 	if (state->beat != *beat)
 		bpf_map_delete_elem(map, key);
+	else
+		nr_states++;
 	return 0;
 }
 
@@ -578,8 +583,11 @@ static int beat(void *map, int *key, void *value)
 			break;
 		act(table, dues[i % DUE].cgroup_id, dues[i % DUE].rule, all);
 	}
-	counted = all->beat;
-	bpf_for_each_map_elem(&states, forget, &counted, 0);
+	if (nr_states) { /* a look through the empty map takes 100,000 instructions */
+		counted = all->beat;
+		nr_states = 0;
+		bpf_for_each_map_elem(&states, forget, &counted, 0);
+	}
 	all->time_ns = bpf_ktime_get_ns();
 	all->took_ns = all->time_ns - started;
 	return 0;
