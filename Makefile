@@ -11,8 +11,8 @@ help:
 	@echo 'usage: make TARGET [VARIABLE=VALUE]...'
 	@echo
 	@echo 'Targets:'
-	@echo '  demo         boot a guest, walk its cgroups through the kfuncs, take an OOM without and with a policy'
-	@echo "  demo-stock   boot a guest with Debian's own kernel, take an OOM without and with a policy; builds no kernel"
+	@echo '  demo         boot a guest, walk its cgroups through the kfuncs, take OOMs without and with a policy'
+	@echo "  demo-stock   boot a guest with Debian's own kernel, take OOMs without and with a policy; builds no kernel"
 	@echo '  demo-server  boot a Debian with systemd and services, install the packages; builds no kernel'
 	@echo '  test         boot guests and run all tests, or those that T names; writes build/junit.xml'
 	@echo '  test-debug   test, stress, fuzz and fail allocations on kernels with kCFI, KCSAN and KASAN; builds four kernels'

@@ -81,9 +81,9 @@ enum Command {
     },
     /// Builds Debian packages of the patched kernel, and those that deb builds, for that kernel
     KernelDeb,
-    /// Boots a guest: its cgroups, and an OOM without and with a policy
+    /// Boots a guest: its cgroups, and OOMs without and with a policy
     Demo,
-    /// Boots a guest with Debian's own kernel: an OOM without and with a policy
+    /// Boots a guest with Debian's own kernel: OOMs without and with a policy
     DemoStock,
     /// Boots a server, installs the packages: OOMs without and with them
     DemoServer,

@@ -29,11 +29,21 @@ const KO: &str = "/src/build/module/rust_bpf_memcontrol.ko";
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 
 pub fn demo(kernels: &Kernels) -> Result<bool> {
-    show(kernels, "demo", "guest", "/src/demo/run && /src/demo/oom")
+    show(
+        kernels,
+        "demo",
+        "guest",
+        "/src/demo/run && /src/demo/oom && /src/demo/guard",
+    )
 }
 
 pub fn demo_stock(kernels: &Kernels) -> Result<bool> {
-    show(kernels, "demo-stock", "debian", "/src/demo/oom")
+    show(
+        kernels,
+        "demo-stock",
+        "debian",
+        "/src/demo/oom && /src/demo/guard",
+    )
 }
 
 /// Runs scripts of the demo in a guest with the module loaded, and prints what they say.
