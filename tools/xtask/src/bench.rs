@@ -12,13 +12,16 @@ use serde::Deserialize;
 use serde::Serialize;
 
 mod draw;
+mod guard;
 pub mod guests;
 mod hook;
 mod kfuncs;
 mod kills;
 mod lock;
+mod run;
 #[cfg(test)]
 mod tests;
+mod thrash;
 mod walks;
 
 /// Reads the files that the guests left in `counts`, prints the report and writes build/bench*.
@@ -54,8 +57,17 @@ fn make(top: &Path, counts: &Counts, report: &mut Report) -> Result<()> {
     write_json(&build.join("bench-oom.json"), &kills)?;
     kills::draw(&build.join("bench-oom.svg"), &kills)?;
 
+    guard::check(counts, &limits, report)?;
+
+    let thrash = thrash::rows(counts, report)?;
+    write_json(&build.join("bench-thrash.json"), &thrash)?;
+    thrash::draw(&build.join("bench-thrash.svg"), &thrash)?;
+
     report.line("");
-    report.line("build/bench.json, build/bench-walk.json, build/bench-oom.json, and a picture beside each (.svg)");
+    report.line(
+        "build/bench.json, build/bench-walk.json, build/bench-oom.json, build/bench-thrash.json, and a",
+    );
+    report.line("picture beside each (.svg)");
     kfuncs::compare(&top.join("bench/kfuncs.json"), &rows, &limits, report)
 }
 
@@ -69,6 +81,7 @@ struct Limits {
     walk_grows: f64,
     hook: f64,
     lock_grows: f64,
+    guard: f64,
     choice: f64,
     choice_by_priority: f64,
     choice_in_tree: f64,

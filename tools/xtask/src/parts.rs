@@ -516,7 +516,10 @@ fn bench(log: &Log, kernel: &Kernel) -> Result<()> {
         log.run(clang(name).args(["-l:libbpf.a", "-lelf", "-lz"]))?;
     }
     // Libraries would be read again in an OOM.
-    log.run(clang("oom").arg("-static"))
+    for name in ["oom", "thrash"] {
+        log.run(clang(name).arg("-static"))?;
+    }
+    Ok(())
 }
 
 /// The kernel's build has no rustdoc for external modules: rustdoc is given the flags that rustc had,

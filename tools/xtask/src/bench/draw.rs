@@ -18,7 +18,7 @@ pub const BLUE: RGBColor = RGBColor(0x3b, 0x6e, 0xa5);
 pub const DARK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 pub const RED: RGBColor = RGBColor(0xc0, 0x50, 0x30);
 pub const YELLOW: RGBColor = RGBColor(0xd5, 0x9a, 0x30);
-const LIGHT_BLUE: RGBColor = RGBColor(0xa9, 0xc6, 0xe6);
+pub const LIGHT_BLUE: RGBColor = RGBColor(0xa9, 0xc6, 0xe6);
 const FONT: &str = "sans-serif";
 
 /// Returns a text that is left of, right of or around a point, and halfway up at it.
@@ -165,6 +165,57 @@ pub fn curves(path: &Path, title: &str, curves: &[Curve]) -> Result<()> {
                 curve.color,
                 HPos::Left,
             ))?;
+        }
+    }
+    root.present().with_context(|| path.display().to_string())
+}
+
+pub struct Timeline<'a> {
+    pub name: &'a str,
+    pub color: RGBColor,
+    /// Seconds and milliseconds.
+    pub points: Vec<(f64, f64)>,
+    /// A second that gets a dot.
+    pub mark: Option<f64>,
+}
+
+/// Draws milliseconds, logarithmic, over seconds.
+pub fn timelines(path: &Path, title: &str, lines: &[Timeline]) -> Result<()> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let last = points().map(|point| point.0).fold(1.0, f64::max);
+    let most = points().map(|point| point.1).fold(10.0, f64::max);
+    let root = SVGBackend::new(path, (960, 460)).into_drawing_area();
+    root.fill(&WHITE)?;
+    root.draw(&text(title, (16, 20), 17, DARK, HPos::Left))?;
+    let mut chart = ChartBuilder::on(&root)
+        .margin_top(50)
+        .margin_right(170)
+        .x_label_area_size(50)
+        .y_label_area_size(90)
+        .build_cartesian_2d(
+            0.0..last,
+            (1.0..10f64.powf(most.log10().ceil())).log_scale(),
+        )?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_desc("seconds after the start of the reports")
+        .y_desc("ms")
+        .x_label_formatter(&|seconds| commas(*seconds, 0))
+        .y_label_formatter(&|ms| commas(*ms, 0))
+        .label_style((FONT, 14))
+        .draw()?;
+    for line in lines {
+        let style = line.color.stroke_width(2);
+        chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
+        let marked = line.mark.and_then(|mark| {
+            let before = line.points.iter().rev().find(|point| point.0 <= mark)?;
+            Some((mark, before.1))
+        });
+        chart.draw_series(marked.map(|at| Circle::new(at, 6, line.color.filled())))?;
+        if let Some(end) = line.points.last() {
+            let (x, y) = chart.backend_coord(end);
+            root.draw(&text(line.name, (x + 8, y), 14, line.color, HPos::Left))?;
         }
     }
     root.present().with_context(|| path.display().to_string())

@@ -21,6 +21,7 @@ use crate::layout;
 use crate::parts;
 use crate::parts::Part;
 use crate::parts::Wanted;
+use crate::server::Server;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +40,9 @@ struct Guest {
     memory: String,
     #[serde(default)]
     arguments: String,
+    /// Whether it is the server, with a kernel of Debian's.
+    #[serde(default)]
+    server: bool,
     /// Seconds.
     #[serde(default = "default_limit")]
     limit: u64,
@@ -92,6 +96,9 @@ impl Guest {
         {
             wanted.insert((Part::Module, self.kernel.clone()));
         }
+        if self.server {
+            wanted.insert((Part::Server, self.kernel.clone()));
+        }
         wanted
     }
 
@@ -103,11 +110,11 @@ impl Guest {
                 None => self.name.clone(),
             };
             println!("==> guest: {name}");
-            let mut guest = guest::Guest::new(
-                &format!("bench-{name}"),
-                &kernels.get(&self.kernel)?,
-                &self.command(),
-            );
+            let kernel = kernels.get(&self.kernel)?;
+            let mut guest = guest::Guest::new(&format!("bench-{name}"), &kernel, &self.command());
+            if self.server {
+                guest.server = Some(Server::get(&kernel)?);
+            }
             guest.memory.clone_from(&self.memory);
             guest.arguments.clone_from(&self.arguments);
             guest.limit = Duration::from_secs(self.limit);

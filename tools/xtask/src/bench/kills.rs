@@ -11,14 +11,11 @@ use serde::Serialize;
 use super::commas;
 use super::draw;
 use super::draw::Curve;
+use super::run::Run;
+use super::run::Signal;
 use super::Counts;
 use super::Limits;
 use super::Report;
-
-mod run;
-
-use run::Run;
-use run::Signal;
 
 /// The guests' names of the killers, and the tables'.
 const KILLERS: [(&str, &str); 9] = [
@@ -291,21 +288,23 @@ fn in_words(dead: &[Death]) -> String {
         let victims = entry(&mut killers, killer);
         *entry(victims, victim) += 1;
     }
-    let victims = |victims: &[(&str, usize)]| {
-        let names = victims.iter().map(|(name, count)| match count {
-            1 => (*name).to_owned(),
-            _ => format!("{count} {name}s"),
-        });
-        names.collect::<Vec<_>>().join(", ")
-    };
     let killers = killers
         .iter()
-        .map(|(killer, dead)| format!("{killer}: {}", victims(dead)));
+        .map(|(killer, dead)| format!("{killer}: {}", counted(dead)));
     killers.collect::<Vec<_>>().join("; ")
 }
 
+/// Returns "database, 4 workers".
+pub fn counted(names: &[(&str, usize)]) -> String {
+    let names = names.iter().map(|(name, count)| match count {
+        1 => (*name).to_owned(),
+        _ => format!("{count} {name}s"),
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the value of a key, which is added at the end if it is new.
-fn entry<'a, 'k, V: Default>(map: &'a mut Vec<(&'k str, V)>, key: &'k str) -> &'a mut V {
+pub fn entry<'a, 'k, V: Default>(map: &'a mut Vec<(&'k str, V)>, key: &'k str) -> &'a mut V {
     let index = map
         .iter()
         .position(|(other, _)| *other == key)
@@ -316,7 +315,7 @@ fn entry<'a, 'k, V: Default>(map: &'a mut Vec<(&'k str, V)>, key: &'k str) -> &'
     &mut map[index].1
 }
 
-fn named(names: &[(&str, &'static str)], key: &str) -> Result<&'static str> {
+pub fn named(names: &[(&str, &'static str)], key: &str) -> Result<&'static str> {
     let found = names.iter().find(|(other, _)| *other == key);
     Ok(found.with_context(|| format!("{key} is unknown"))?.1)
 }

@@ -85,6 +85,28 @@ impl Guests {
                 .replace("chosen=9000000 1000500", "chosen=9000000 400500")
         });
         guests.add("kill-tree", &text.concat());
+        let mut text = String::new();
+        for (rules, each) in [
+            ("none", 0),
+            ("elsewhere", 100),
+            ("one", 1000),
+            ("all", 6000),
+        ] {
+            for cgroups in [10, 1000, 10_000] {
+                text += &format!(
+                    "rules={rules} cgroups={cgroups} instructions={}\n",
+                    each * cgroups
+                );
+            }
+        }
+        guests.add("guard", &text);
+        guests.add(
+            "thrash",
+            "killer=kernel start=1000000000\nalive=postgresql,redis\nbeat=900000000 7000000\nbeat=1000000000 2000000\n\
+             beat=1100000000 4000000\nbeat=2000000000 3000000000\n\
+             killer=guard start=1000000000\nsignal=21500000000 kworker/0:1 7 report\nsignal=21600000000 kworker/0:1 7 report\n\
+             signal=31500000000 kworker/0:1 8 report\nalive=postgresql\nbeat=1000000000 2500000\n",
+        );
         guests
     }
 
@@ -131,7 +153,12 @@ impl Guests {
         if let Some(committed) = edit(read(&dir.path().join("build/bench.json"))?) {
             fs::write(dir.path().join("bench/kfuncs.json"), committed).unwrap();
         }
-        for picture in ["bench.svg", "bench-walk.svg", "bench-oom.svg"] {
+        for picture in [
+            "bench.svg",
+            "bench-walk.svg",
+            "bench-oom.svg",
+            "bench-thrash.svg",
+        ] {
             assert!(read(&dir.path().join("build").join(picture))?.starts_with("<svg"));
         }
         let rows = read(&dir.path().join("build/bench-oom.json"))?;
@@ -196,6 +223,10 @@ fn limits_hold() {
         "  largest           10,000     1,000,000        2.0          9         1.5  largest: worker",
         "  earlyoom              10             -          -          9         1.5  earlyoom: worker",
         "  systemd-oomd          10         1,000        2.0          9         1.5  systemd-oomd: worker",
+        "  one for all of them                         60         6,000        60,000",
+        "  64, each for one                             -             -             -",
+        "  kernel                      4.0     3,000         -                          postgresql redis",
+        "  guard                       2.5         2      20.5  2 reports               postgresql",
         "instructions for a cgroup that \"largest\" scans: 100 (10 to 100), 100 (100 to 1,000), 100 (1,000 to 10,000)",
     ] {
         assert!(report.text.lines().any(|other| other == line), "{line}\nis not in\n{}", report.text);
@@ -265,6 +296,14 @@ fn each_limit_is_checked() {
         (
             guests().replace_nth("kill-tree", 2, "chosen=9000000 400500", "chosen=9000000 900500"),
             "256 rules add 125 % to a choice (256 rules, tree), and the limit is 50 %",
+        ),
+        (
+            guests().replace("guard", "none cgroups=10000 instructions=0", "none cgroups=10000 instructions=5"),
+            "without rules, a beat of the guard takes 5 instructions: there should be no guard",
+        ),
+        (
+            guests().replace("guard", "all cgroups=10000 instructions=60000000", "all cgroups=10000 instructions=70000000"),
+            "a beat of the guard takes 7000 instructions for each cgroup that a rule is for, and the limit is 6500",
         ),
     ] {
         assert_eq!(guests.problems(), [problem]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The output of an OOM of bench/oom.
+//! The output of an OOM of bench/oom or bench/thrash.
 
 use std::collections::HashMap;
 
@@ -29,6 +29,8 @@ pub struct Run {
     pub failed: Option<Event>,
     pub chosen: Option<Event>,
     pub signals: Vec<Signal>,
+    /// When a beat of bench/thrash was due, and how long it took from then.
+    pub beats: Vec<(i64, i64)>,
 }
 
 impl Run {
@@ -56,6 +58,7 @@ impl Run {
                 pid: pid.parse()?,
                 victim: (*victim).to_owned(),
             }),
+            ("beat", [_, took]) => self.beats.push((value.parse()?, took.parse()?)),
             ("failed" | "chosen", _) => {
                 let ran = words.get(1).context("no second number")?.parse()?;
                 let event = Some(Event {
