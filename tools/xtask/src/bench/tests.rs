@@ -305,6 +305,10 @@ fn each_limit_is_checked() {
             guests().replace("guard", "all cgroups=10000 instructions=60000000", "all cgroups=10000 instructions=70000000"),
             "a beat of the guard takes 7000 instructions for each cgroup that a rule is for, and the limit is 6500",
         ),
+        (
+            guests().replace("thrash", "8 report", "8 postgres"),
+            "guard is for the reports, and killed: report, postgres",
+        ),
     ] {
         assert_eq!(guests.problems(), [problem]);
     }

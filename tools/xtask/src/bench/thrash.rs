@@ -24,9 +24,11 @@ const KILLERS: [(&str, &str, RGBColor); 5] = [
     ("kernel", "kernel", draw::RED),
     ("earlyoom", "earlyoom", draw::YELLOW),
     ("systemd-oomd", "systemd-oomd", draw::DARK),
-    ("guard", "guard", draw::BLUE),
-    ("early", "guard, 20 % for 5 s", draw::LIGHT_BLUE),
+    ("guard", GUARD, draw::BLUE),
+    ("early", EARLY, draw::LIGHT_BLUE),
 ];
+const GUARD: &str = "guard";
+const EARLY: &str = "guard, 20 % for 5 s";
 
 #[derive(Serialize)]
 pub struct Row {
@@ -41,11 +43,20 @@ pub struct Row {
     worst_of_second_ms: Vec<(f64, f64)>,
 }
 
-/// Returns the rows, which it prints. They have no limits: the times are those of one run.
+/// Returns the rows, which it prints. Their times are those of one run, and have no limits. A guard
+/// that has anything but reports killed is a problem.
 pub fn rows(counts: &Counts, report: &mut Report) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for run in Run::read(counts, GUEST)? {
-        rows.push(row(&run).context(GUEST)?);
+        let row = row(&run).context(GUEST)?;
+        let is_guard = [GUARD, EARLY].contains(&row.killer);
+        if is_guard && run.signals.iter().any(|signal| signal.victim != "report") {
+            report.problem(format!(
+                "{} is for the reports, and killed: {}",
+                row.killer, row.killed
+            ));
+        }
+        rows.push(row);
     }
     report.line("");
     report.line("A machine thrashes: four reports leak, and look at all of their memory, which is on swap in zram. How");
